@@ -1,0 +1,397 @@
+"""Typed settings: YAML in, a validated immutable object out, and the resolved copy back to YAML.
+
+A program describes its settings as subclasses of :class:`Settings`; a YAML file and ``--set`` options only
+fill them. Whatever cannot be used becomes one line (:class:`~lsnn_gym.errors.UserError`) that names the key,
+the value, what was expected and the nearest valid name.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from .errors import UserError, nearest, unknown
+
+
+class Settings(BaseModel):
+    """A section of settings: immutable, without unknown keys, without silent conversions.
+
+    ``"3"`` is no number, ``True`` is no integer, ``1.0`` is no integer; an integer is accepted where a float
+    is wanted; floats are finite. A string literal under a field is its description (help text). Where a field
+    can be one of several sections, give each a ``Literal`` field and name it as the discriminator
+    (``pydantic.Field(discriminator="kind")``), so that messages are about the section that was meant.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+S = TypeVar("S", bound=Settings)
+
+_BOOL = re.compile(r"^(?:yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)$")
+_INT = re.compile(r"^[-+]?[0-9][0-9_]*$")
+_FLOAT = re.compile(
+    r"^(?:[-+]?(?:\.[0-9][0-9_]*|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?"
+    r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+)
+_NULL = re.compile(r"^(?:~|null|Null|NULL|)$")
+_TAG = "tag:yaml.org,2002:"
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data only: no tags, no anchors, no duplicate or non-text keys; ``1e-3`` is a float.
+
+    PyYAML follows YAML 1.1, where ``1e-3`` is text, ``010`` is eight and ``1:30`` is ninety; here these are
+    a float, ten and text. Dates are text.
+    """
+
+    yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012 (PyYAML's own declaration)
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            raise yaml.constructor.ConstructorError(None, None, "anchors are not allowed", event.start_mark)
+        tag = getattr(event, "tag", None)
+        if tag is not None:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the tag {tag!r} is not allowed", event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            problem = None
+            if key.tag != _TAG + "str":
+                name = repr(key.value) if isinstance(key, yaml.ScalarNode) else "(a list or mapping)"
+                problem = f"the key {name} is not text (quote it)"
+            elif key.value in seen:
+                problem = f"the key {key.value!r} appears twice"
+            if problem:
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: Any) -> int:
+        return int(node.value.replace("_", ""))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what :class:`_Loader` reads back to the same data; the shared resolvers decide on quotes."""
+
+    yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012 (PyYAML's own declaration)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        # Only double quotes keep every line break and control character as it is.
+        return self.represent_scalar(_TAG + "str", data, style=None if data.isprintable() else '"')
+
+
+for _kind in (_Loader, _Dumper):
+    _kind.add_implicit_resolver(_TAG + "bool", _BOOL, list("yYnNtTfFoO"))
+    _kind.add_implicit_resolver(_TAG + "int", _INT, list("-+0123456789"))
+    _kind.add_implicit_resolver(_TAG + "float", _FLOAT, list("-+0123456789."))
+    _kind.add_implicit_resolver(_TAG + "null", _NULL, ["~", "n", "N", ""])
+_Loader.add_constructor(_TAG + "int", _Loader.construct_yaml_int)
+_Dumper.add_representer(str, _Dumper.represent_str)
+
+
+def _parse(text: str, source: str) -> Any:
+    """Read one YAML document of plain data; ``source`` begins the message if that is impossible."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # derived from SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f", line {mark.line + 1}" if mark is not None and "\n" in text else ""
+        raise UserError(f"{source}{place}: {_one_line(error.problem or str(error))}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{source}: {_one_line(str(error))}") from None
+    except RecursionError:
+        raise UserError(f"{source}: nested too deeply") from None
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file whose top level is a mapping.
+
+    Raises:
+        UserError: The file cannot be read, is no YAML, uses tags, anchors, duplicate or non-text keys, or
+            its top level is no mapping.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text file in UTF-8") from None
+    except FileNotFoundError:
+        raise UserError(f"no such file: {path}{_similar_file(Path(path))}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    found = _parse(text, str(path))
+    if not isinstance(found, dict):
+        what = "nothing" if found is None else f"{type(found).__name__} {_show(found)}"
+        raise UserError(f"{path}: expected a mapping of keys at the top level, found {what}")
+    return found
+
+
+def _similar_file(path: Path) -> str:
+    try:
+        names = [entry.name for entry in path.parent.iterdir() if entry.suffix in {".yaml", ".yml"}]
+    except OSError:
+        return ""
+    near = nearest(path.name, names)
+    return f"; did you mean {path.parent / near}?" if near else ""
+
+
+def apply_overrides(mapping: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """Return a copy of ``mapping`` with ``section.key=value`` assignments applied in order.
+
+    Args:
+        mapping: Nested settings as read from YAML; it is left as it is.
+        overrides: Assignments; the value is YAML (``1e-3``, ``[1, 2]``, ``null``, ``{kind: lif}``). Missing
+            sections are created, so that :func:`validate` can say which key is unknown.
+
+    Raises:
+        UserError: An assignment is malformed, or leads through something that is no section.
+    """
+    result = copy.deepcopy(dict(mapping))
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        parts = [part.strip() for part in key.split(".")]
+        source = f"--set {override!r}"
+        if not equals or not all(parts):
+            raise UserError(f"{source}: expected section.key=value, e.g. --set train.seed=3")
+        if not text.strip():
+            raise UserError(f"{source}: there is no value after '=' (null is written out)")
+        value = _parse(text, source)
+        section = result
+        for depth, part in enumerate(parts[:-1], start=1):
+            if section.get(part) is None:
+                section[part] = {}
+            section = section[part]
+            if not isinstance(section, dict):
+                name = ".".join(parts[:depth])
+                raise UserError(f"{source}: {name} is {_show(section)}, not a section with keys")
+        section[parts[-1]] = value
+    return result
+
+
+def to_yaml(settings: Settings) -> str:
+    """Write every setting, defaults included, so that reading and validating gives an equal object."""
+    plain = settings.model_dump(mode="json", round_trip=True)
+    return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+_SECTION = "a section with keys"
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "set_type": "a list",
+    "dict_type": _SECTION,
+    "model_type": _SECTION,
+    "model_attributes_type": _SECTION,
+    "none_required": "null",
+}
+_CHOICES = {"literal_error", "enum"}
+_TAGS = {"union_tag_invalid", "union_tag_not_found"}
+
+
+def validate(model: type[S], mapping: Mapping[str, Any], source: str) -> S:
+    """Turn plain data into settings.
+
+    Args:
+        model: The settings to make.
+        mapping: Nested plain data, as :func:`read_yaml` gives it.
+        source: Where it comes from, e.g. the file's path; begins the message.
+
+    Raises:
+        UserError: One line about the first problem (unknown keys first: a misspelt key explains a missing
+            one), and how many there are besides.
+    """
+    # As JSON, because pydantic's strictness then still lets a list be a tuple and text be a path or an enum.
+    try:
+        text = json.dumps(mapping)
+    except (RecursionError, ValueError):
+        raise UserError(f"{source}: nested too deeply") from None
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise UserError(f"{source}: {_describe(model, error)}") from None
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in the settings a problem is, and what the schema has there."""
+
+    key: str  # dotted
+    annotation: Any  # of the value at the key; None where the key is unknown
+    section: Any  # annotation of the section that holds the key
+
+
+def _describe(model: type[Settings], error: ValidationError) -> str:
+    problems: dict[str, list[tuple[ErrorDetails, _Place]]] = {}
+    for detail in error.errors(include_url=False, include_context=True):
+        place = _locate(model, detail["loc"])
+        problems.setdefault(place.key, []).append((detail, place))
+    # The members of an untagged union each complain about the same key: that is one problem.
+    groups = sorted(problems.values(), key=lambda group: not _is_unknown_key(group))
+    more = len(groups) - 1
+    message = _message(model, groups[0])
+    return message + (f" (and {more} more problem{'s' if more > 1 else ''})" if more else "")
+
+
+def _is_unknown_key(group: list[tuple[ErrorDetails, _Place]]) -> bool:
+    return all(detail["type"] == "extra_forbidden" for detail, _ in group)
+
+
+def _message(model: type[Settings], group: list[tuple[ErrorDetails, _Place]]) -> str:
+    detail, place = group[0]
+    kind, value = detail["type"], detail["input"]
+    choices = re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))
+    if _is_unknown_key(group):
+        return _unknown_key(model, place)
+    if kind in _TAGS:
+        return _tag_message(detail, place)
+    if kind == "missing":
+        return f"{place.key} is missing"
+    if kind in _CHOICES and isinstance(value, str) and choices:
+        return unknown(place.key, value, choices)
+    if kind in {"value_error", "assertion_error"}:
+        text = _one_line(re.sub(r"^(Value error|Assertion failed), ", "", detail["msg"]))
+        if isinstance(value, dict):
+            return f"{place.key}: {text}" if place.key else text
+        return f"{place.key} is {_show(value)}: {text}"
+    expected = [_expected(other) for other, _ in group]
+    known = [text for text in dict.fromkeys(expected) if text]
+    if not place.key:
+        return _one_line(detail["msg"])
+    if not known:
+        return f"{place.key} is {_show(value)}: {_one_line(detail['msg'])}"
+    return f"{place.key} is {_show(value)}, expected {' or '.join(known)}"
+
+
+def _expected(detail: ErrorDetails) -> str:
+    known = _EXPECTED.get(detail["type"])
+    if known:
+        return known
+    start = "Input should be "
+    return _one_line(detail["msg"].removeprefix(start)) if detail["msg"].startswith(start) else ""
+
+
+def _tag_message(detail: ErrorDetails, place: _Place) -> str:
+    context = detail.get("ctx", {})
+    name = str(context.get("discriminator", "")).strip("'")
+    tags = dict.fromkeys(tag for member in _members(place.annotation) for tag in _tags(member, name))
+    if detail["type"] == "union_tag_invalid":
+        return unknown(f"{place.key}.{name}", context.get("tag"), tags)
+    if not isinstance(detail["input"], dict):
+        return f"{place.key} is {_show(detail['input'])}, expected {_SECTION}"
+    return f"{place.key}.{name} is missing: there is {', '.join(tags)}"
+
+
+def _unknown_key(model: type[Settings], place: _Place) -> str:
+    prefix, _, leaf = place.key.rpartition(".")
+    keys = {name for member in _members(place.section) for name in _fields(member)}
+    near = nearest(leaf, keys)
+    if near:
+        dotted = f"{prefix}.{near}" if prefix else near
+    else:
+        # The right name in the wrong place is as common as a misspelt one.
+        dotted = next((path for path in _paths(model) if path.rpartition(".")[2] == leaf), None)
+    hint = f"did you mean {dotted!r}? " if dotted else ""
+    where = f"{prefix} has" if prefix else "there is"
+    return f"unknown key {place.key!r}: {hint}{where} {', '.join(sorted(keys)) or 'no key'}"
+
+
+def _locate(model: type[Settings], loc: tuple[int | str, ...]) -> _Place:
+    """Follow pydantic's location through the schema, leaving out the labels it puts in for unions."""
+    keys: list[str] = []
+    annotation: Any = model
+    section: Any = model
+    for part in loc:
+        members = _members(annotation)
+        if len(members) > 1:
+            annotation = _choose(members, str(part))
+            continue
+        section = annotation
+        keys.append(str(part))
+        annotation = _child(members[0], part) if members else None
+    return _Place(".".join(keys), annotation, section)
+
+
+def _members(annotation: Any) -> list[Any]:
+    """Return the non-null alternatives of a type, without ``Annotated`` and type aliases."""
+    annotation = getattr(annotation, "__value__", annotation)
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _members(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return [member for arg in get_args(annotation) for member in _members(arg)]
+    return [] if annotation in (None, NoneType) else [annotation]
+
+
+def _choose(members: list[Any], label: str) -> Any:
+    """Return the member that pydantic's ``label`` stands for: its class name or its discriminator's value."""
+    for name in (None, *(name for member in members for name in _fields(member))):
+        found = [m for m in members if label in (_tags(m, name) if name else [getattr(m, "__name__", "")])]
+        if len(found) == 1:
+            return found[0]
+    return None
+
+
+def _tags(member: Any, name: str) -> list[str]:
+    """Return the values that the ``Literal`` field ``name`` of a section can have."""
+    field = _fields(member).get(name)
+    values = get_args(field.annotation) if field and get_origin(field.annotation) is Literal else ()
+    return [str(value.value if isinstance(value, Enum) else value) for value in values]
+
+
+def _child(annotation: Any, part: int | str) -> Any:
+    field = _fields(annotation).get(str(part))
+    if field:
+        return field.annotation
+    arguments = [argument for argument in get_args(annotation) if argument is not Ellipsis]
+    if isinstance(part, int) and part < len(arguments):
+        return arguments[part]
+    return arguments[-1] if arguments else None
+
+
+def _fields(annotation: Any) -> dict[str, FieldInfo]:
+    is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return annotation.model_fields if is_model else {}
+
+
+def _paths(annotation: Any, prefix: str = "") -> Iterator[str]:
+    for member in _members(annotation):
+        for name, field in _fields(member).items():
+            yield prefix + name
+            yield from _paths(field.annotation, f"{prefix}{name}.")
+
+
+def _show(value: Any) -> str:
+    """Show a value as the user would write it, cut to a readable length."""
+    text = repr(value) if isinstance(value, str) else json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
