@@ -1,0 +1,264 @@
+"""``SpikingRNN``: the one recurrent module that everything else uses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from lsnn_gym.engine import choose_engine
+from lsnn_gym.neurons import CELL_MODELS, CellModel, NeuronParameters, SpikingState, draw_population
+from lsnn_gym.settings import Settings
+from lsnn_gym.synapses import Synapses, stack_by_delay
+from lsnn_gym.wiring import Wiring, WiringSettings, draw_wiring, input_signs, recurrent_signs
+
+PositiveFloat = Annotated[float, Field(gt=0)]
+TimeConstant = PositiveFloat | tuple[PositiveFloat, PositiveFloat]
+
+
+class NetworkSettings(Settings):
+    """A recurrent network of LIF and ALIF neurons. Times are in ms."""
+
+    regular_neurons: int = Field(default=80, ge=0, description="LIF neurons, without adaptation")
+    adaptive_neurons: int = Field(default=48, ge=0, description="ALIF neurons, with an adaptive threshold")
+    tau_membrane: TimeConstant = Field(
+        default=20.0, description="membrane time constant, or a range drawn from"
+    )
+    tau_adaptation: TimeConstant = Field(
+        default=700.0, description="adaptation time constant, or a range drawn from"
+    )
+    threshold: float = Field(default=0.01, gt=0, description="baseline threshold, in units of voltage")
+    beta: float = Field(default=1.8, ge=0, description="adaptation strength of the ALIF neurons")
+    refractory_period: float = Field(
+        default=5.0, ge=0, description="time after a spike in which no other follows"
+    )
+    delay: tuple[int, int] = Field(
+        default=(1, 1), description="lowest and highest synaptic delay, in simulation steps"
+    )
+    dampening_factor: float = Field(default=0.3, ge=0, description="height of the pseudo-derivative")
+    noise_std: float = Field(
+        default=0.0, ge=0, description="initial standard deviation of the noise current; 0: none"
+    )
+    train_noise: bool = Field(default=True, description="whether the noise's standard deviation is trained")
+    input_scale: float = Field(
+        default=1.0, gt=0, description="factor on the initial input weights N(0, 1)/sqrt(inputs)"
+    )
+    recurrent_scale: float = Field(default=1.0, ge=0, description="factor on the initial recurrent weights")
+    wiring: WiringSettings = WiringSettings()
+    cell: Literal["lsnn", "lsnn-paper", "eprop-a", "eprop-b", "eprop-c"] = Field(
+        default="lsnn", description="which published neuron model; see lsnn_gym.neurons.CELL_MODELS"
+    )
+    rule: Literal["bptt", "eprop"] = Field(
+        default="bptt",
+        description="backpropagation through time, or e-prop: not through spikes between neurons",
+    )
+    dt: float = Field(default=1.0, gt=0, description="simulation step")
+    engine: Literal["reference", "unrolled"] | None = Field(
+        default=None, description="how the recurrence is computed; by default LSNN_GYM_ENGINE, or the fastest"
+    )
+
+    @property
+    def cell_model(self) -> CellModel:
+        """Return the neuron model, with its gradient as the rule wants it."""
+        return replace(CELL_MODELS[self.cell], stops_spike_gradient=self.rule == "eprop")
+
+    @property
+    def num_neurons(self) -> int:
+        """Return the number of neurons, regular and adaptive."""
+        return self.regular_neurons + self.adaptive_neurons
+
+    @model_validator(mode="after")
+    def _check(self) -> NetworkSettings:
+        if self.num_neurons == 0:
+            raise ValueError("regular_neurons and adaptive_neurons are both 0: expected at least one neuron")
+        for name in ("tau_membrane", "tau_adaptation", "delay"):
+            value = getattr(self, name)
+            if isinstance(value, tuple) and value[0] > value[1]:
+                raise ValueError(f"{name} is {list(value)}: expected the lower value first")
+        if self.delay[0] < 1:
+            raise ValueError(f"delay is {list(self.delay)}: expected delays of at least 1 simulation step")
+        return self
+
+
+class SpikingRNN(nn.Module):
+    """A recurrent network of LIF and ALIF neurons (LSNN) with delayed synapses.
+
+    The same module serves acting (one step, without gradient) and learning (whole sequences), and gives the
+    same spikes in both.
+
+    Args:
+        settings: Sizes, constants and initialisation.
+        input_size: I, number of input channels.
+        generator: Source of every random choice; the same seed gives the same network.
+
+    Attributes:
+        neurons: The N neurons' constants.
+        noise_std: Standard deviation of the noise current, a parameter where it is trained; None without noise.
+        signs: Sign ``[N]`` of each neuron's synapses under Dale's law, also those of readouts; else None.
+
+    Source: Bellec, Salaj, Subramoney, Legenstein, Maass: Long short-term memory and learning-to-learn in
+    networks of spiking neurons, NIPS 2018. See ``engine.reference.step`` for the equations.
+    """
+
+    noise_std: Tensor | None
+
+    def __init__(self, settings: NetworkSettings, input_size: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.settings = settings
+        self._model = settings.cell_model
+        self._engine = choose_engine(settings.engine, self._model)
+        self.input_size = input_size
+        self.num_neurons = settings.num_neurons
+        population = draw_population(
+            num_regular=settings.regular_neurons,
+            num_adaptive=settings.adaptive_neurons,
+            tau_membrane=settings.tau_membrane,
+            tau_adaptation=settings.tau_adaptation,
+            threshold=settings.threshold,
+            beta=settings.beta,
+            refractory_period=settings.refractory_period,
+            dt=settings.dt,
+            generator=generator,
+        )
+        for name, values in population._asdict().items():
+            self.register_buffer(name, values)
+        self.signs = self._neuron_signs()
+        input_wiring, recurrent_wiring = self._draw_wirings(generator)
+        self.input_synapses = Synapses(
+            input_size,
+            self.num_neurons,
+            settings.delay,
+            generator,
+            scale=settings.input_scale,
+            wiring=input_wiring,
+        )
+        self.recurrent_synapses = Synapses(
+            self.num_neurons,
+            self.num_neurons,
+            settings.delay,
+            generator,
+            autapses=False,
+            scale=settings.recurrent_scale,
+            wiring=recurrent_wiring,
+        )
+        noise_std = torch.tensor(settings.noise_std) if settings.noise_std else None
+        if noise_std is not None and settings.train_noise:
+            self.noise_std = nn.Parameter(noise_std)
+        else:
+            self.register_buffer("noise_std", noise_std)
+        self._prepared: tuple[tuple[object, ...], Tensor] | None = None
+
+    def _neuron_signs(self) -> Tensor | None:
+        """Return the sign ``[N]`` of each neuron's synapses under Dale's law, else None."""
+        wiring = self.settings.wiring
+        return recurrent_signs(self.num_neurons, wiring.excitatory_share) if wiring.dale else None
+
+    def _draw_wirings(self, generator: torch.Generator) -> tuple[Wiring | None, Wiring | None]:
+        """Draw input and recurrent synapses with managed signs or connections; None for plain dense ones."""
+        wiring = self.settings.wiring
+        if not wiring.managed:
+            return None, None
+        from_inputs = (
+            input_signs(self.input_size, generator, wiring.excitatory_share) if wiring.dale else None
+        )
+        draws = [(self.input_size, from_inputs), (self.num_neurons, self.signs)]
+        drawn = [
+            draw_wiring((self.num_neurons, num_pre), wiring.connectivity, generator, pre_signs=signs)
+            for num_pre, signs in draws
+        ]
+        return drawn[0], drawn[1]
+
+    @property
+    def neurons(self) -> NeuronParameters:
+        """Return the constants of the N neurons."""
+        return NeuronParameters(*(getattr(self, name) for name in NeuronParameters._fields))
+
+    def initial_state(self, batch_size: int) -> SpikingState:
+        """Return ``batch_size`` networks at rest."""
+        weight = self.input_synapses.weight
+        delay = self.input_synapses.max_delay
+        return SpikingState.zeros(batch_size, self.num_neurons, delay, weight.dtype, weight.device)
+
+    def draw_noise(self, steps: int, batch_size: int, generator: torch.Generator) -> Tensor | None:
+        """Return standard normal draws ``[T, B, N]`` for ``forward``, or None for a network without noise.
+
+        They are drawn apart from the forward pass because they belong to a trajectory: the same draws and
+        parameters give the same spikes again.
+        """
+        if self.noise_std is None:
+            return None
+        weight = self.input_synapses.weight
+        shape = (steps, batch_size, self.num_neurons)
+        return torch.randn(shape, generator=generator, dtype=weight.dtype, device=generator.device)
+
+    def forward(
+        self,
+        inputs: Tensor,
+        state: SpikingState,
+        reset: Tensor | None = None,
+        noise: Tensor | None = None,
+    ) -> tuple[Tensor, SpikingState]:
+        """Run B networks through T simulation steps.
+
+        Args:
+            inputs: ``[T, B, I]``: spikes (0 or 1/dt), rates or currents.
+            state: Before the first step.
+            reset: ``[T, B]``, non-zero where a network starts anew before that step; None for nowhere.
+            noise: Standard normal draws ``[T, B, N]`` from ``draw_noise``; None for no noise.
+
+        Returns:
+            Spikes ``[T, B, N]`` (0 or 1/dt) and the state after the last step.
+
+        Raises:
+            ValueError: If a shape does not fit.
+        """
+        self._check_shapes(inputs, state, reset, noise)
+        current = None if noise is None or self.noise_std is None else self.noise_std * noise
+        return self._engine.run(
+            self.neurons,
+            self._stacked_weight(),
+            inputs,
+            state,
+            reset,
+            current,
+            dt=self.settings.dt,
+            dampening_factor=self.settings.dampening_factor,
+            model=self._model,
+        )
+
+    def _check_shapes(
+        self, inputs: Tensor, state: SpikingState, reset: Tensor | None, noise: Tensor | None
+    ) -> None:
+        if inputs.dim() != 3 or inputs.shape[2] != self.input_size or len(inputs) == 0:
+            raise ValueError(f"inputs are {tuple(inputs.shape)}: expected [T > 0, B, {self.input_size}]")
+        steps, batch_size, _ = inputs.shape
+        expected = {
+            "state.voltage": (state.voltage, (batch_size, self.num_neurons)),
+            "reset": (reset, (steps, batch_size)),
+            "noise": (noise, (steps, batch_size, self.num_neurons)),
+        }
+        for name, (tensor, shape) in expected.items():
+            if tensor is not None and tensor.shape != shape:
+                raise ValueError(
+                    f"{name} is {tuple(tensor.shape)}: expected {shape} as inputs are {tuple(inputs.shape)}"
+                )
+
+    def _stacked_weight(self) -> Tensor:
+        """Return all weights side by side and sorted by delay, kept while they do not change (for acting)."""
+        weights = (self.input_synapses.weight, self.recurrent_synapses.weight)
+        if torch.is_grad_enabled():
+            return self._stack()
+        key = tuple(item for weight in weights for item in (weight.data_ptr(), weight._version))
+        if self._prepared is None or self._prepared[0] != key:
+            self._prepared = (key, self._stack())
+        return self._prepared[1]
+
+    def _stack(self) -> Tensor:
+        parts = (self.input_synapses, self.recurrent_synapses)
+        return torch.cat(
+            [stack_by_delay(each.effective_weight(), each.delay_index, each.max_delay) for each in parts],
+            dim=1,
+        )
