@@ -1,0 +1,56 @@
+"""Stopping at a safe point instead of in the middle of a step."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+
+_Handler = Callable[[int, FrameType | None], object] | int | None
+
+
+class StopRequest:
+    """While entered, Ctrl-C and SIGTERM only ask for a stop; the loop looks at :attr:`requested`.
+
+    ::
+
+        with StopRequest() as stop:
+            while not stop.requested and iteration < last:
+                ...
+            save()
+
+    A second Ctrl-C raises KeyboardInterrupt at once. On leaving, the former handlers are back. Outside the
+    main thread, where Python delivers no signals, it does nothing; a signal that was ignored stays ignored.
+
+    Attributes:
+        requested: ``"SIGINT"`` (Ctrl-C) or ``"SIGTERM"``, whichever came first; None while none came.
+    """
+
+    def __init__(self) -> None:
+        self.requested: str | None = None
+        self._interrupted = False
+        self._former: dict[signal.Signals, _Handler] = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                former = signal.getsignal(number)
+                # Ignored: started with nohup or in the background. None: not installed from Python.
+                if former not in (signal.SIG_IGN, None):
+                    self._former[number] = former
+                    signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, former in self._former.items():
+            signal.signal(number, former)
+        self._former.clear()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self._interrupted:
+            raise KeyboardInterrupt
+        self._interrupted |= number == signal.SIGINT
+        self.requested = self.requested or signal.Signals(number).name

@@ -1,0 +1,171 @@
+"""An optimiser's state as named tensors and plain values, instead of a pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lsnn_gym.errors import UserError, unknown
+
+_KEYS = {"optimizer", "shapes", "groups", "state"}
+
+
+def optimizer_tensors(
+    optimizer: Optimizer, named_parameters: Iterable[tuple[str, Tensor]]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Take an optimiser's state apart.
+
+    Args:
+        optimizer: Any PyTorch optimiser whose state holds tensors, numbers, text and None.
+        named_parameters: Names of its parameters, e.g. ``model.named_parameters()``.
+
+    Returns:
+        Tensors under ``parameter name/key`` (tensor hyperparameters under ``/group/key``), not copied; and a
+        dict that JSON can hold: the optimiser's class, parameter shapes, hyperparameters, other state.
+
+    Raises:
+        ValueError: A parameter of the optimiser has no name.
+        TypeError: The state holds something else, e.g. a list of tensors.
+    """
+    names = _names(optimizer, named_parameters)
+    tensors: dict[str, Tensor] = {}
+    groups = []
+    for index, group in enumerate(optimizer.param_groups):
+        plain = _split(_hyperparameters(group), f"/{index}", tensors)
+        groups.append({"params": [names[id(parameter)] for parameter in group["params"]], "values": plain})
+    state: dict[str, Any] = {}
+    shapes: dict[str, list[int]] = {}
+    for parameter in _parameters(optimizer):
+        name = names[id(parameter)]
+        shapes[name] = list(parameter.shape)
+        if parameter in optimizer.state:
+            state[name] = _split(optimizer.state[parameter], name, tensors)
+    scalars = {"optimizer": type(optimizer).__name__, "shapes": shapes, "groups": groups, "state": state}
+    return tensors, scalars
+
+
+def restore_optimizer(
+    optimizer: Optimizer,
+    named_parameters: Iterable[tuple[str, Tensor]],
+    tensors: Mapping[str, Tensor],
+    scalars: Mapping[str, Any],
+) -> None:
+    """Put back what :func:`optimizer_tensors` took apart, bit for bit.
+
+    Hyperparameters are restored too (a learning rate may have been on a schedule). Tensors are copied to
+    their parameter's device and keep their dtype.
+
+    Args:
+        optimizer: An optimiser of the same class over parameters of the same names, shapes and groups.
+        named_parameters: Names of its parameters.
+        tensors: Its tensors, and no others.
+        scalars: Its plain values.
+
+    Raises:
+        UserError: The state is of another optimiser or other parameters; nothing is changed then.
+    """
+    names = _names(optimizer, named_parameters)
+    _check_same(optimizer, names, tensors, scalars)
+    by_name = {names[id(parameter)]: parameter for parameter in _parameters(optimizer)}
+    found: dict[str, dict[str, Any]] = {name: dict(plain) for name, plain in scalars["state"].items()}
+    for full, tensor in tensors.items():
+        owner, _, key = full.rpartition("/")
+        if owner in by_name:
+            found[owner][key] = tensor
+    optimizer.state.clear()
+    for index, (group, stored) in enumerate(zip(optimizer.param_groups, scalars["groups"], strict=True)):
+        for key, value in stored["values"].items():
+            group[key] = tuple(value) if isinstance(group.get(key), tuple) else value
+        for full, tensor in tensors.items():
+            owner, _, key = full.rpartition("/")
+            if owner == f"/{index}":
+                group[key] = tensor.clone()
+        for parameter in group["params"]:
+            values = found.get(names[id(parameter)])
+            if values is not None:
+                optimizer.state[parameter] = {
+                    key: _placed(value, key, parameter, group) for key, value in values.items()
+                }
+
+
+def _placed(value: Any, key: str, parameter: Tensor, group: Mapping[str, Any]) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    # PyTorch keeps the step counter on the CPU unless the whole update runs on the device.
+    on_device = key != "step" or group.get("capturable") or group.get("fused")
+    return value.to(parameter.device if on_device else "cpu", copy=True)
+
+
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _names(optimizer: Optimizer, named_parameters: Iterable[tuple[str, Tensor]]) -> dict[int, str]:
+    names: dict[int, str] = {}
+    for name, parameter in named_parameters:
+        names.setdefault(id(parameter), name)
+    nameless = sum(id(parameter) not in names for parameter in _parameters(optimizer))
+    if nameless:
+        raise ValueError(f"{nameless} of the optimiser's parameters are not among the named ones")
+    return names
+
+
+def _hyperparameters(group: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in group.items() if key not in {"params", "param_names"}}
+
+
+def _split(values: Mapping[str, Any], owner: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Return the plain values and put the tensors into ``tensors``."""
+    plain: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Tensor):
+            tensors[f"{owner}/{key}"] = value.detach()
+        elif value is None or isinstance(value, bool | int | float | str):
+            plain[key] = value
+        elif isinstance(value, tuple) and all(
+            item is None or isinstance(item, int | float) for item in value
+        ):
+            plain[key] = list(value)
+        else:
+            raise TypeError(f"cannot store {key!r} of {owner!r}: a {type(value).__name__}")
+    return plain
+
+
+def _check_same(
+    optimizer: Optimizer, names: Mapping[int, str], tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]
+) -> None:
+    if set(scalars) != _KEYS:
+        raise UserError(
+            f"no optimiser state: found keys {sorted(scalars)}, expected {sorted(_KEYS)}".replace("'", "")
+        )
+    own = type(optimizer).__name__
+    if scalars["optimizer"] != own:
+        raise UserError(f"the optimiser state is of {scalars['optimizer']}, but the optimiser is {own}")
+    shapes = {names[id(parameter)]: list(parameter.shape) for parameter in _parameters(optimizer)}
+    for name, shape in scalars["shapes"].items():
+        if name not in shapes:
+            raise UserError(f"the optimiser state has an {unknown('parameter', name, shapes)}")
+        if shape != shapes[name]:
+            raise UserError(
+                f"the optimiser state of parameter {name!r} is for shape {shape}, expected {shapes[name]}"
+            )
+    missing = [name for name in shapes if name not in scalars["shapes"]]
+    if missing:
+        raise UserError(f"the optimiser state lacks parameter {missing[0]!r} (and {len(missing) - 1} more)")
+    _check_groups(optimizer, names, scalars["groups"])
+    owners = {*scalars["state"], *(f"/{index}" for index in range(len(scalars["groups"])))}
+    for full in tensors:
+        if full.rpartition("/")[0] not in owners:
+            raise UserError(f"the optimiser state has a tensor {full!r} of no parameter")
+
+
+def _check_groups(optimizer: Optimizer, names: Mapping[int, str], stored: list[dict[str, Any]]) -> None:
+    expected = [{names[id(p)] for p in group["params"]} for group in optimizer.param_groups]
+    if [set(group["params"]) for group in stored] != expected:
+        raise UserError(
+            "the optimiser state has its parameters in other groups: "
+            f"found sizes {[len(group['params']) for group in stored]}, expected {[len(e) for e in expected]}"
+        )
