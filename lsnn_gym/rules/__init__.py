@@ -1,0 +1,1 @@
+"""Learning rules: what backward means for a spiking network, one file a rule."""

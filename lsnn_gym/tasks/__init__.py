@@ -1,0 +1,1 @@
+"""Supervised benchmarks as pure functions: inputs and targets drawn or coded, outputs scored."""
