@@ -1,0 +1,280 @@
+"""Actor-critics: an observation encoder, a recurrent core, a Gaussian policy and a value."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from pydantic import Field
+from torch import Tensor, nn
+
+from lsnn_gym.agents.cores import CoreOutput, GatedCore, LSNNCore, RecurrentCore
+from lsnn_gym.coding import GaussianPopulationEncoder, bernoulli_spikes, expected_spikes
+from lsnn_gym.recurrent import NetworkSettings
+from lsnn_gym.settings import Settings
+
+
+class EncodingSettings(Settings):
+    """How an observation becomes the activity of input neurons."""
+
+    events: tuple[int, ...] = Field(default=(), description="indices of the observation that are 0/1 events")
+    neurons_per_value: int = Field(default=40, ge=2, description="neurons that code one analogue value")
+    neurons_per_event: int = Field(default=40, ge=1, description="neurons that fire together at an event")
+    width: float = Field(
+        default=math.sqrt(1 / 200), gt=0, description="tuning width, for a value that spans [-1, 1]"
+    )
+    max_rate: float = Field(default=500.0, gt=0, description="rate at the preferred value, in Hz")
+    spikes: Literal["bernoulli", "expected"] = Field(
+        default="bernoulli", description="random input spikes, or their mean as graded input"
+    )
+
+
+class AgentSettings(Settings):
+    """A recurrent actor-critic."""
+
+    core: Literal["lsnn", "lstm", "gru"] = Field(default="lsnn", description="the recurrent network")
+    hidden_size: int | None = Field(
+        default=None,
+        gt=0,
+        description="units of an lstm or gru core; by default as many as the network has neurons",
+    )
+    encoding: EncodingSettings = EncodingSettings()
+    steps_per_observation: int = Field(
+        default=1, ge=1, description="simulation steps an environment step lasts"
+    )
+    tau_readout: float = Field(default=20.0, gt=0, description="time constant of the leaky readouts, in ms")
+    action_variance: Literal["state", "shared"] = Field(
+        default="state",
+        description="variance of the actions: read out from the network, or one parameter an action",
+    )
+    initial_variance: float = Field(
+        default=0.5, gt=0, lt=1, description="variance of the actions at the start"
+    )
+
+
+class Draws(NamedTuple):
+    """Random numbers that belong to a trajectory: with them the same parameters give the same spikes again.
+
+    Attributes:
+        inputs: Uniform draws ``[T, S, B, I]`` for random input spikes, or None.
+        noise: The core's noise ``[T * S, B, N]``, or None.
+    """
+
+    inputs: Tensor | None
+    noise: Tensor | None
+
+
+class PolicyOutput(NamedTuple):
+    """What an actor-critic says about T steps of B episodes.
+
+    Attributes:
+        mean: Of the actions ``[T, B, A]``.
+        std: Of the actions ``[T, B, A]``.
+        value: Predicted return ``[T, B]``.
+        spikes: Of a spiking core ``[T * S, B, N]``, else None.
+    """
+
+    mean: Tensor
+    std: Tensor
+    value: Tensor
+    spikes: Tensor | None
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Return actions ``[T, B, A]`` drawn from the policy."""
+        draws = torch.randn(
+            self.mean.shape, generator=generator, dtype=self.mean.dtype, device=generator.device
+        )
+        return self.mean + self.std * draws
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Return the log-probability densities ``[T, B]`` of ``actions`` ``[T, B, A]``."""
+        return torch.distributions.Normal(self.mean, self.std, validate_args=False).log_prob(actions).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Return the policy's differential entropy ``[T, B]``."""
+        return torch.distributions.Normal(self.mean, self.std, validate_args=False).entropy().sum(-1)
+
+
+class ObservationEncoder(nn.Module):
+    """Codes analogue values by Gaussian population rates and 0/1 events by groups that fire together.
+
+    Values are first mapped from the bounds of the observation space onto [-1, 1].
+
+    Args:
+        space: Of the observations, one-dimensional and bounded where it holds analogue values.
+        settings: Sizes and rates.
+        dt: Simulation step in ms.
+
+    Raises:
+        ValueError: If the space does not fit, naming it.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, space: spaces.Space[Any], settings: EncodingSettings, dt: float) -> None:
+        super().__init__()
+        if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+            raise ValueError(f"observation space is {space}: expected a one-dimensional Box")
+        size = space.shape[0]
+        wrong = [index for index in settings.events if not 0 <= index < size]
+        if wrong:
+            raise ValueError(
+                f"encoding.events has {wrong[0]}: expected indices from 0 to {size - 1} of {space}"
+            )
+        self.values = [index for index in range(size) if index not in settings.events]
+        self.events = list(settings.events)
+        low, high = torch.from_numpy(space.low[self.values]), torch.from_numpy(space.high[self.values])
+        if not torch.isfinite(low).all() or not torch.isfinite(high).all():
+            raise ValueError(
+                f"observation space is {space}: expected finite bounds of the values to be coded"
+            )
+        self.register_buffer("low", low.float())
+        self.register_buffer("high", high.float())
+        self.dt = dt
+        self.random = settings.spikes == "bernoulli"
+        self.neurons_per_event = settings.neurons_per_event
+        self.population = GaussianPopulationEncoder(
+            len(self.values), settings.neurons_per_value, width=settings.width, max_rate=settings.max_rate
+        )
+        self.output_size = self.population.output_size + len(self.events) * settings.neurons_per_event
+
+    def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor | None:
+        """Return uniform draws ``[*shape, values * neurons_per_value]``, or None if the code is not random."""
+        if not self.random:
+            return None
+        return torch.rand((*shape, self.population.output_size), generator=generator, device=generator.device)
+
+    def forward(self, observations: Tensor, steps: int, draws: Tensor | None) -> Tensor:
+        """Encode ``observations`` ``[T, B, O]`` for ``steps`` simulation steps each.
+
+        Returns:
+            ``[T, steps, B, output_size]``; an event's group fires in the first simulation step only.
+        """
+        values = 2 * (observations[..., self.values] - self.low) / (self.high - self.low) - 1
+        rates = self.population(values)[:, None].expand(-1, steps, -1, -1)
+        spikes = expected_spikes(rates, self.dt) if draws is None else bernoulli_spikes(rates, draws, self.dt)
+        groups = (
+            observations[:, None, :, self.events].repeat_interleave(self.neurons_per_event, dim=-1) / self.dt
+        )
+        silence = groups.new_zeros(len(groups), steps - 1, *groups.shape[2:])
+        return torch.cat([spikes, torch.cat([groups, silence], dim=1)], dim=-1)
+
+
+class ActorCritic(nn.Module):
+    """A recurrent actor-critic for continuous actions.
+
+    Its actions are in units of half the action space's range around its centre (an unbounded space is taken as
+    it is); being drawn from a normal distribution they may exceed it, and the environment clips.
+
+    The core has A outputs for the mean (through tanh), A for the variance (through the logistic function,
+    unless one parameter is shared by all states) and one for the value.
+
+    Args:
+        settings: Of the agent.
+        network: Of its spiking network.
+        observation_space: One-dimensional Box.
+        action_space: One-dimensional Box.
+        generator: Source of the initial weights.
+
+    Raises:
+        ValueError: If a space does not fit, naming it.
+
+    Source: Bellec et al., NIPS 2018, section 5.
+    """
+
+    action_centre: Tensor
+    action_scale: Tensor
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        network: NetworkSettings,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        if not isinstance(action_space, spaces.Box) or len(action_space.shape) != 1:
+            raise ValueError(f"action space is {action_space}: expected a one-dimensional Box")
+        self.settings = settings
+        self.network_settings = network
+        self.action_size = action_space.shape[0]
+        bounded = action_space.is_bounded()
+        low = torch.from_numpy(action_space.low if bounded else -np.ones(self.action_size)).float()
+        high = torch.from_numpy(action_space.high if bounded else np.ones(self.action_size)).float()
+        self.register_buffer("action_centre", (low + high) / 2, persistent=False)
+        self.register_buffer("action_scale", (high - low) / 2, persistent=False)
+        self.encoder = ObservationEncoder(observation_space, settings.encoding, network.dt)
+        # An lstm or gru takes an observation in one step: spiking cores alone need simulation steps.
+        self.steps_per_observation = settings.steps_per_observation if settings.core == "lsnn" else 1
+        self.core = self._make_core(network, generator)
+        logit = math.log(settings.initial_variance / (1 - settings.initial_variance))
+        self.variance_logit = nn.Parameter(
+            torch.full((self.action_size,), logit), requires_grad=settings.action_variance == "shared"
+        )
+
+    def _make_core(self, network: NetworkSettings, generator: torch.Generator) -> RecurrentCore:
+        settings = self.settings
+        outputs = 2 * self.action_size + 1
+        if settings.core == "lsnn":
+            return LSNNCore(
+                network,
+                self.encoder.output_size,
+                outputs,
+                tau_readout=settings.tau_readout,
+                steps_per_observation=settings.steps_per_observation,
+                generator=generator,
+            )
+        kind = {"lstm": nn.LSTMCell, "gru": nn.GRUCell}[settings.core]
+        hidden_size = settings.hidden_size or network.num_neurons
+        # PyTorch's own initialisation takes no generator; fork so that the caller's draws stay its own.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+            return GatedCore(kind(self.encoder.output_size, hidden_size), outputs)
+
+    def environment_actions(self, actions: Tensor) -> np.ndarray:
+        """Return what to hand to the environment, ``[..., A]``, for ``actions`` of the policy."""
+        return (actions * self.action_scale + self.action_centre).cpu().numpy()
+
+    def initial_state(self, batch_size: int) -> Any:
+        """Return the rest state of ``batch_size`` agents."""
+        return self.core.initial_state(batch_size)
+
+    def draw(self, steps: int, batch_size: int, generator: torch.Generator) -> Draws:
+        """Return the random numbers that ``forward`` needs for ``steps`` environment steps."""
+        shape = (steps, self.steps_per_observation, batch_size)
+        return Draws(self.encoder.draw(shape, generator), self.core.draw_noise(steps, batch_size, generator))
+
+    def forward(
+        self, observations: Tensor, state: Any, episode_start: Tensor, draws: Draws
+    ) -> tuple[PolicyOutput, Any]:
+        """Run T environment steps of B episodes.
+
+        Args:
+            observations: ``[T, B, O]``.
+            state: Before the first step.
+            episode_start: ``[T, B]``, non-zero where an episode starts.
+            draws: From ``draw``.
+        """
+        output, state = self.advance(observations, state, episode_start, draws)
+        return self.policy(output), state
+
+    def advance(
+        self, observations: Tensor, state: Any, episode_start: Tensor, draws: Draws
+    ) -> tuple[CoreOutput, Any]:
+        """Do the recurrent part of ``forward``."""
+        inputs = self.encoder(observations, self.steps_per_observation, draws.inputs)
+        return self.core(inputs, state, episode_start, draws.noise)
+
+    def policy(self, output: CoreOutput) -> PolicyOutput:
+        """Do the rest of ``forward``: turn the core's outputs into policy and value."""
+        mean, variance, value = output.values.split([self.action_size, self.action_size, 1], dim=-1)
+        if self.settings.action_variance == "state":
+            logit = variance + self.variance_logit
+        else:
+            logit = self.variance_logit.expand_as(mean)
+        return PolicyOutput(torch.tanh(mean), torch.sigmoid(logit).sqrt(), value[..., 0], output.spikes)

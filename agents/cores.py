@@ -1,0 +1,180 @@
+"""Recurrent cores behind one interface: what remembers, and turns encoded observations into outputs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lsnn_gym.coding import LeakyReadout
+from lsnn_gym.neurons import SpikingState
+from lsnn_gym.recurrent import NetworkSettings, SpikingRNN
+from lsnn_gym.wiring import WiredMatrix, Wiring, draw_wiring
+
+
+class CoreOutput(NamedTuple):
+    """Outputs ``[T, B, K]`` of T environment steps and, of a spiking core, its spikes ``[T * S, B, N]``."""
+
+    values: Tensor
+    spikes: Tensor | None
+
+
+class RecurrentCore(nn.Module, ABC):
+    """A recurrent network with K linear outputs. Its state is explicit, and all zeros is the rest state."""
+
+    def wired_matrices(self) -> list[WiredMatrix]:
+        """Return the weight matrices whose connections or signs are managed: none, unless a core says so."""
+        return []
+
+    @abstractmethod
+    def initial_state(self, batch_size: int) -> Any:
+        """Return the rest state of ``batch_size`` networks."""
+
+    @abstractmethod
+    def draw_noise(self, steps: int, batch_size: int, generator: torch.Generator) -> Tensor | None:
+        """Return the random numbers that ``forward`` takes for ``steps`` environment steps, or None."""
+
+    @abstractmethod
+    def forward(
+        self, inputs: Tensor, state: Any, episode_start: Tensor, noise: Tensor | None
+    ) -> tuple[CoreOutput, Any]:
+        """Run T environment steps.
+
+        Args:
+            inputs: Encoded observations ``[T, S, B, I]``, S simulation steps each.
+            state: Before the first step.
+            episode_start: ``[T, B]``, non-zero where an episode starts: the state is put to rest before it.
+            noise: From ``draw_noise``.
+        """
+
+
+class LSNNState(NamedTuple):
+    """State of an ``LSNNCore``: the network's, and the readout filters' ``[B, K]``."""
+
+    network: SpikingState
+    readout: Tensor
+
+
+class LSNNCore(RecurrentCore):
+    """A spiking network with leaky readouts; the outputs are those at the end of each environment step.
+
+    Args:
+        settings: Of the network.
+        input_size: I.
+        output_size: K.
+        tau_readout: Time constant of the readouts in ms.
+        steps_per_observation: S, simulation steps an environment step lasts.
+        generator: Source of the initial weights and constants.
+    """
+
+    def __init__(
+        self,
+        settings: NetworkSettings,
+        input_size: int,
+        output_size: int,
+        *,
+        tau_readout: float,
+        steps_per_observation: int,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.steps_per_observation = steps_per_observation
+        self.network = SpikingRNN(settings, input_size, generator)
+        shape = (output_size, self.network.num_neurons)
+        wiring = settings.wiring
+        self.readout = LeakyReadout(
+            self.network.num_neurons,
+            output_size,
+            tau=tau_readout,
+            dt=settings.dt,
+            generator=generator,
+            wiring=draw_wiring(shape, wiring.connectivity, generator, pre_signs=self.network.signs)
+            if wiring.managed
+            else None,
+        )
+
+    def wired_matrices(self) -> list[WiredMatrix]:
+        """Return the input, recurrent and readout matrices, where their connections or signs are managed."""
+        wiring = self.network.settings.wiring
+        return [
+            WiredMatrix(
+                part.weight,
+                wiring.connectivity,
+                wiring.l1,
+                wiring.temperature,
+                Wiring(part.weight.detach().abs(), part.sign),
+                keep_signs=wiring.dale,
+            )
+            for part in (self.network.input_synapses, self.network.recurrent_synapses, self.readout)
+            if part.sign is not None
+        ]
+
+    def initial_state(self, batch_size: int) -> LSNNState:
+        """Return the rest state of ``batch_size`` networks."""
+        return LSNNState(self.network.initial_state(batch_size), self.readout.initial_state(batch_size))
+
+    def draw_noise(self, steps: int, batch_size: int, generator: torch.Generator) -> Tensor | None:
+        """Return the network's noise for ``steps`` environment steps ``[T * S, B, N]``, or None."""
+        return self.network.draw_noise(steps * self.steps_per_observation, batch_size, generator)
+
+    def forward(
+        self, inputs: Tensor, state: LSNNState, episode_start: Tensor, noise: Tensor | None
+    ) -> tuple[CoreOutput, LSNNState]:
+        """Run T environment steps (see ``RecurrentCore.forward``)."""
+        reset = self._reset_before_first_step(episode_start)
+        spikes, network = self.network(inputs.flatten(0, 1), state.network, reset, noise)
+        values, readout = self.readout(spikes, state.readout, reset)
+        last = values[self.steps_per_observation - 1 :: self.steps_per_observation]
+        # Contiguous, so that what follows rounds alike for one step and for many.
+        return CoreOutput(last.contiguous(), spikes), LSNNState(network, readout)
+
+    def _reset_before_first_step(self, episode_start: Tensor) -> Tensor:
+        if self.steps_per_observation == 1:
+            return episode_start
+        later = torch.zeros_like(episode_start).repeat(self.steps_per_observation - 1, 1, 1)
+        return torch.cat([episode_start[None], later]).transpose(0, 1).flatten(0, 1)
+
+
+class GatedCore(RecurrentCore):
+    """An LSTM or GRU with linear outputs: the non-spiking reference. An observation is one step to it.
+
+    Args:
+        cell: ``torch.nn.LSTMCell`` or ``torch.nn.GRUCell`` of I inputs and H units. Cells, because the fused
+            sequence of ``torch.nn.LSTM`` rounds otherwise than its single steps, and stored log-probabilities
+            would not come out again exactly.
+        output_size: K.
+    """
+
+    def __init__(self, cell: nn.LSTMCell | nn.GRUCell, output_size: int) -> None:
+        super().__init__()
+        self.cell = cell
+        self.readout = nn.Linear(cell.hidden_size, output_size)
+
+    def initial_state(self, batch_size: int) -> tuple[Tensor, ...]:
+        """Return the rest state: one tensor ``[B, H]`` of a GRU, two of an LSTM."""
+        rest = self.readout.weight.new_zeros(batch_size, self.cell.hidden_size)
+        return (rest, rest.clone()) if isinstance(self.cell, nn.LSTMCell) else (rest,)
+
+    def draw_noise(self, steps: int, batch_size: int, generator: torch.Generator) -> None:
+        """Return None: there is no noise."""
+
+    def forward(
+        self, inputs: Tensor, state: tuple[Tensor, ...], episode_start: Tensor, noise: Tensor | None
+    ) -> tuple[CoreOutput, tuple[Tensor, ...]]:
+        """Run T environment steps (see ``RecurrentCore.forward``)."""
+        outputs = []
+        starts_at = episode_start.bool().any(dim=1).tolist()
+        for t, observed in enumerate(inputs[:, 0].unbind()):
+            if starts_at[t]:
+                started = episode_start[t].bool()[:, None]
+                state = tuple(torch.where(started, 0.0, each) for each in state)
+            state = self._advance(observed, state)
+            outputs.append(self.readout(state[0]))
+        return CoreOutput(torch.stack(outputs), None), state
+
+    def _advance(self, observed: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        if isinstance(self.cell, nn.LSTMCell):
+            return self.cell(observed, (state[0], state[1]))
+        return (self.cell(observed, state[0]),)

@@ -1,0 +1,201 @@
+"""The meta-reinforcement-learning trainer: whole episodes in, better weights out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from gymnasium.vector import VectorEnv
+from pydantic import Field
+
+from lsnn_gym.agents.actor_critic import ActorCritic
+from lsnn_gym.agents.ppo import PPO, PPOSettings
+from lsnn_gym.agents.rollout import Trajectory, collect_episodes
+from lsnn_gym.errors import UserError, unknown
+from lsnn_gym.rewiring import WiredOptimizer
+from lsnn_gym.settings import Settings
+from lsnn_gym.training.checkpoint import Checkpoint
+from lsnn_gym.training.denormals import flushed_denormals
+from lsnn_gym.training.loop import Figures
+from lsnn_gym.training.optimizer_state import optimizer_tensors, restore_optimizer
+from lsnn_gym.training.seeding import derived_seed
+
+Summary = Callable[[Trajectory], Figures]
+"""A summary turns collected episodes into figures of merit; NaN and None stand for no figure."""
+
+
+_WIRING = "wiring:"
+"""Begins the names of a wiring optimiser's tensors in a checkpoint."""
+
+
+class TrainSettings(Settings):
+    """A training run."""
+
+    iterations: int = Field(
+        default=1000, ge=1, description="each collects episodes and improves the agent on them"
+    )
+    episodes_per_iteration: int = Field(default=64, ge=1, description="whole episodes, all at once")
+    checkpoint_every: int = Field(default=20, ge=1, description="iterations between checkpoints")
+    checkpoints_kept: int = Field(default=3, ge=1, description="older ones are removed")
+    threads: int | None = Field(
+        default=None, ge=1, description="of PyTorch; by default as many as there are cores"
+    )
+    device: str = Field(default="cpu", description="cpu, cuda or cuda:N")
+    ppo: PPOSettings = PPOSettings()
+
+
+class MetaRLTrainer:
+    """Trains a recurrent agent over many episodes, each a new problem, so that it learns within an episode.
+
+    Every random number of an iteration follows from the run's seed and the iteration's number.
+
+    Args:
+        agent: Trained in place.
+        env: Vectorised, autoreset mode NEXT_STEP; an iteration is one episode of each lane.
+        settings: Of the training.
+        seed: Of the run.
+        summarise: Figures of merit of collected episodes.
+        info_keys: Infos of the environment that ``summarise`` needs.
+
+    Source: Duan et al., RL^2, 2016; Wang et al., Learning to reinforcement learn, 2016; with spiking networks
+    Bellec et al., NIPS 2018, section 5.
+    """
+
+    def __init__(
+        self,
+        agent: ActorCritic,
+        env: VectorEnv,
+        settings: TrainSettings,
+        seed: int,
+        summarise: Summary,
+        info_keys: tuple[str, ...] = (),
+    ) -> None:
+        self.agent = agent
+        self.env = env
+        self.settings = settings
+        self.seed = seed
+        self.ppo = PPO(agent, settings.ppo, derived_seed(seed, "rewiring"))
+        self.finished_iterations = 0
+        self._summarise = summarise
+        self._info_keys = info_keys
+        self._generator = torch.Generator(device=next(agent.parameters()).device)
+
+    @flushed_denormals()
+    def run_iteration(self) -> Figures:
+        """Collect episodes, improve the agent on them, and return the iteration's figures."""
+        iteration = self.finished_iterations
+        self._generator.manual_seed(derived_seed(self.seed, "agent", iteration))
+        trajectory = collect_episodes(
+            self.agent,
+            self.env,
+            self._generator,
+            derived_seed(self.seed, "environment", iteration),
+            info_keys=self._info_keys,
+        )
+        figures: Figures = {"iteration": iteration + 1}
+        figures |= self._summarise(trajectory)
+        figures |= general_figures(trajectory)
+        figures |= self.ppo.update(trajectory, iteration, self._generator)
+        if isinstance(self.ppo.optimizer, WiredOptimizer):
+            figures["connections"] = sum(self.ppo.optimizer.connections())
+        figures["learning_rate"] = self.ppo.learning_rate(iteration)
+        self.finished_iterations += 1
+        return figures
+
+    def checkpoint(self) -> Checkpoint:
+        """Return everything needed to go on from here."""
+        optimizer = self.ppo.optimizer
+        inner = optimizer.inner if isinstance(optimizer, WiredOptimizer) else optimizer
+        tensors, scalars = optimizer_tensors(inner, self.agent.named_parameters())
+        if isinstance(optimizer, WiredOptimizer):
+            tensors |= {_WIRING + name: tensor for name, tensor in optimizer.wiring_tensors().items()}
+        return Checkpoint(self.finished_iterations, self.agent.state_dict(), tensors, {"optimizer": scalars})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from ``checkpoint``.
+
+        Raises:
+            UserError: If it belongs to another agent or optimiser.
+        """
+        load_agent(self.agent, checkpoint)
+        if "optimizer" not in checkpoint.scalars:
+            raise UserError("the checkpoint holds no optimizer state: it was not written by this trainer")
+        optimizer = self.ppo.optimizer
+        inner = optimizer.inner if isinstance(optimizer, WiredOptimizer) else optimizer
+        plain = {name: each for name, each in checkpoint.training.items() if not name.startswith(_WIRING)}
+        restore_optimizer(inner, self.agent.named_parameters(), plain, checkpoint.scalars["optimizer"])
+        if isinstance(optimizer, WiredOptimizer):
+            # After the weights: these follow from what is restored here.
+            optimizer.restore_wiring(
+                {
+                    name.removeprefix(_WIRING): each
+                    for name, each in checkpoint.training.items()
+                    if name.startswith(_WIRING)
+                }
+            )
+        self.finished_iterations = checkpoint.iteration
+
+
+def load_agent(agent: ActorCritic, checkpoint: Checkpoint) -> None:
+    """Give ``agent`` the weights and constants of ``checkpoint``.
+
+    Raises:
+        UserError: If a tensor is missing, unknown or of another shape, naming it.
+    """
+    expected = agent.state_dict()
+    for name in checkpoint.model:
+        if name not in expected:
+            raise UserError(f"checkpoint of another agent: {unknown('tensor', name, expected)}")
+    for name, tensor in expected.items():
+        if name not in checkpoint.model:
+            raise UserError(f"checkpoint of another agent: it lacks the tensor {name!r}")
+        found = checkpoint.model[name].shape
+        if found != tensor.shape:
+            raise UserError(
+                f"checkpoint of another agent: {name!r} is {list(found)}, expected {list(tensor.shape)}"
+            )
+    agent.load_state_dict(dict(checkpoint.model))
+
+
+def general_figures(trajectory: Trajectory) -> Figures:
+    """Return what can be said of any episodes: mean return, steps and, of a spiking agent, firing rate in Hz."""
+    figures: Figures = {
+        "episode_return": float((trajectory.rewards * trajectory.valid).sum(0).mean()),
+        "environment_steps": int(trajectory.valid.sum()),
+    }
+    if trajectory.spikes is not None:
+        # Spikes carry 1/dt, so their mean is a rate per ms.
+        figures["firing_rate_hz"] = float(trajectory.spikes.mean()) * 1000
+    return figures
+
+
+def evaluate_agent(
+    agent: ActorCritic,
+    env: VectorEnv,
+    seed: int,
+    summarise: Summary,
+    info_keys: tuple[str, ...] = (),
+    *,
+    deterministic: bool = False,
+) -> Figures:
+    """Return the figures of one episode in each of the environments, the weights fixed.
+
+    Args:
+        agent: Not changed.
+        env: Vectorised, autoreset mode NEXT_STEP.
+        seed: Of environments and agent.
+        summarise: Figures of merit.
+        info_keys: Infos that ``summarise`` needs.
+        deterministic: Whether the agent takes the mean of its policy instead of drawing from it.
+    """
+    generator = torch.Generator(device=next(agent.parameters()).device)
+    generator.manual_seed(derived_seed(seed, "agent"))
+    trajectory = collect_episodes(
+        agent,
+        env,
+        generator,
+        derived_seed(seed, "environment"),
+        deterministic=deterministic,
+        info_keys=info_keys,
+    )
+    return summarise(trajectory) | general_figures(trajectory)

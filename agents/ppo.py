@@ -1,0 +1,191 @@
+"""Proximal policy optimisation through whole episodes: the gradient runs from the last step to the first."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from lsnn_gym.agents.actor_critic import ActorCritic, PolicyOutput
+from lsnn_gym.agents.rollout import Trajectory
+from lsnn_gym.rewiring import KINDS
+from lsnn_gym.settings import Settings
+from lsnn_gym.tasks.scoring import rate_loss
+
+
+class PPOSettings(Settings):
+    """Loss and optimisation of one iteration."""
+
+    learning_rate: float = Field(default=0.01, gt=0, description="of Adam, at the start")
+    learning_rate_decay: float = Field(default=0.5, gt=0, le=1, description="factor on the learning rate ...")
+    learning_rate_decay_every: int = Field(default=5000, ge=1, description="... every so many iterations")
+    adam_epsilon: float = Field(default=1e-5, gt=0, description="Adam's epsilon")
+    epochs: int = Field(default=1, ge=1, description="passes over the episodes of an iteration")
+    minibatches: int = Field(default=1, ge=1, description="groups of whole episodes a pass is divided into")
+    clip_range: float = Field(default=0.2, gt=0, description="epsilon of the clipped surrogate")
+    discount: float = Field(default=0.99, ge=0, le=1, description="gamma, per environment step")
+    gae_lambda: float = Field(default=1.0, ge=0, le=1, description="1: discounted returns, as in the paper")
+    bootstrap: bool = Field(
+        default=False, description="add the predicted return where the time limit cut an episode off"
+    )
+    normalize_advantage: bool = Field(
+        default=False, description="to mean 0 and standard deviation 1, over a minibatch"
+    )
+    value_weight: float = Field(default=1.0, ge=0, description="of the squared error of the value")
+    entropy_weight: float = Field(default=0.001, ge=0, description="of the policy's entropy")
+    rate_weight: float = Field(
+        default=100.0, ge=0, description="of (rate - target)^2, summed over neurons, per ms^2"
+    )
+    target_rate: float = Field(default=10.0, ge=0, description="firing rate aimed at, in Hz")
+    max_gradient_norm: float | None = Field(
+        default=None, gt=0, description="gradients are scaled down to this norm"
+    )
+
+
+def discounted_advantages(
+    rewards: Tensor, values: Tensor, valid: Tensor, last_value: Tensor, discount: float, gae_lambda: float
+) -> Tensor:
+    """Return generalised advantage estimates ``[T, B]``; 0 where a step is not valid.
+
+    ``A[t] = delta[t] + discount * gae_lambda * A[t+1]`` with
+    ``delta[t] = r[t] + discount * V[t+1] - V[t]``; after an episode's last step V is ``last_value`` and A is 0.
+    With ``gae_lambda`` 1 this is the discounted return less the value.
+
+    Args:
+        rewards: ``[T, B]``.
+        values: Predicted returns ``[T, B]``.
+        valid: 1 where the step belongs to the episode ``[T, B]``, then 0.
+        last_value: Predicted return after the last valid step ``[B]``.
+        discount: gamma.
+        gae_lambda: lambda.
+
+    Source: Schulman et al., High-dimensional continuous control using generalized advantage estimation, 2016.
+    """
+    advantages = torch.zeros_like(rewards)
+    following = torch.zeros_like(last_value)
+    next_value = last_value
+    for t in reversed(range(len(rewards))):
+        delta = rewards[t] + discount * next_value - values[t]
+        following = torch.where(valid[t] > 0, delta + discount * gae_lambda * following, following)
+        next_value = torch.where(valid[t] > 0, values[t], next_value)
+        advantages[t] = following * valid[t]
+    return advantages
+
+
+def ppo_loss(
+    policy: PolicyOutput, batch: Trajectory, advantages: Tensor, returns: Tensor, settings: PPOSettings
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the loss of a batch of whole episodes, and its parts.
+
+    ``-min(r A, clip(r) A) + value_weight (R - V)^2 - entropy_weight H + rate_weight sum_j (rate_j - target)^2``,
+    averaged over the valid steps, r being the ratio of new to old probability.
+
+    Source: Schulman et al., Proximal policy optimization algorithms, 2017, equations 7 and 9; the rate term and
+    the weights as in Bellec et al., NIPS 2018.
+    """
+
+    def mean(per_step: Tensor) -> Tensor:
+        return (per_step * batch.valid).sum() / batch.valid.sum()
+
+    log_ratio = policy.log_prob(batch.actions) - batch.log_probs
+    ratio = log_ratio.exp()
+    clipped = ratio.clamp(1 - settings.clip_range, 1 + settings.clip_range)
+    parts = {
+        "policy_loss": -mean(torch.minimum(ratio * advantages, clipped * advantages)),
+        "value_loss": mean((returns - policy.value).square()),
+        "entropy": mean(policy.entropy()),
+    }
+    loss = parts["policy_loss"] + settings.value_weight * parts["value_loss"]
+    loss = loss - settings.entropy_weight * parts["entropy"]
+    if policy.spikes is not None:
+        parts["rate_loss"] = rate_loss(policy.spikes, settings.target_rate)
+        loss = loss + settings.rate_weight * parts["rate_loss"]
+    with torch.no_grad():
+        parts["approximate_kl"] = mean(ratio - 1 - log_ratio)
+        parts["clip_share"] = mean(((ratio - 1).abs() > settings.clip_range).float())
+    return loss, parts
+
+
+class PPO:
+    """Improves an actor-critic on collected episodes.
+
+    Args:
+        agent: Whose parameters are trained.
+        settings: Of loss and optimisation.
+        rewiring_seed: Of the random connections, where the agent's network is rewired.
+    """
+
+    def __init__(self, agent: ActorCritic, settings: PPOSettings, rewiring_seed: int = 0) -> None:
+        self.agent = agent
+        self.settings = settings
+        trained = [parameter for parameter in agent.parameters() if parameter.requires_grad]
+        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
+            trained, lr=settings.learning_rate, eps=settings.adam_epsilon
+        )
+        matrices = agent.core.wired_matrices()
+        if matrices:
+            kind = KINDS[agent.network_settings.wiring.kind]
+            self.optimizer = kind(self.optimizer, matrices, torch.Generator().manual_seed(rewiring_seed))
+
+    def learning_rate(self, iteration: int) -> float:
+        """Return the learning rate of ``iteration``, counted from 0."""
+        decays = iteration // self.settings.learning_rate_decay_every
+        return self.settings.learning_rate * self.settings.learning_rate_decay**decays
+
+    def update(self, trajectory: Trajectory, iteration: int, generator: torch.Generator) -> dict[str, float]:
+        """Take all optimiser steps of one iteration.
+
+        Args:
+            trajectory: Episodes collected with the parameters as they are.
+            iteration: Counted from 0; sets the learning rate.
+            generator: Source of the division into minibatches.
+
+        Returns:
+            The loss' parts and the gradient norm, averaged over the optimiser steps.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(iteration)
+        settings = self.settings
+        last_value = trajectory.last_value if settings.bootstrap else torch.zeros_like(trajectory.last_value)
+        advantages = discounted_advantages(
+            trajectory.rewards,
+            trajectory.values,
+            trajectory.valid,
+            last_value,
+            settings.discount,
+            settings.gae_lambda,
+        )
+        returns = advantages + trajectory.values
+        num_episodes = trajectory.rewards.shape[1]
+        sums: dict[str, float] = {}
+        steps = 0
+        for _ in range(settings.epochs):
+            for index in self._groups(num_episodes, generator):
+                # The whole batch is not copied, and keeps the order in which it was collected.
+                whole = len(index) == num_episodes
+                batch = trajectory if whole else trajectory.episodes(index)
+                chosen = (advantages, returns) if whole else (advantages[:, index], returns[:, index])
+                steps += 1
+                for name, value in self._step(batch, *chosen).items():
+                    sums[name] = sums.get(name, 0.0) + value
+        return {name: value / steps for name, value in sums.items()}
+
+    def _groups(self, num_episodes: int, generator: torch.Generator) -> list[Tensor]:
+        order = torch.randperm(num_episodes, generator=generator, device=generator.device)
+        return list(order.chunk(self.settings.minibatches))
+
+    def _step(self, batch: Trajectory, advantages: Tensor, returns: Tensor) -> dict[str, float]:
+        settings = self.settings
+        if settings.normalize_advantage:
+            kept = advantages[batch.valid > 0]
+            advantages = (advantages - kept.mean()) / (kept.std() + 1e-8)
+        state = self.agent.initial_state(batch.rewards.shape[1])
+        policy, _ = self.agent(batch.observations, state, batch.episode_start, batch.draws)
+        loss, parts = ppo_loss(policy, batch, advantages, returns, settings)
+        self.optimizer.zero_grad()
+        loss.backward()
+        limit = float("inf") if settings.max_gradient_norm is None else settings.max_gradient_norm
+        trained = self.optimizer.param_groups[0]["params"]
+        parts["gradient_norm"] = nn.utils.clip_grad_norm_(trained, limit)
+        self.optimizer.step()
+        return {name: value.item() for name, value in parts.items()}
