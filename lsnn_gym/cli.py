@@ -1,0 +1,252 @@
+"""The command line, ``lsnn-gym``: it parses, calls, prints.
+
+PyTorch and the pictures are imported by the commands that need them, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import gymnasium
+
+from lsnn_gym import __version__
+from lsnn_gym.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from lsnn_gym.experiment import Experiment
+    from lsnn_gym.training.loop import Trainer
+    from lsnn_gym.training.run_folder import RunFolder
+
+
+class _Group(click.Group):
+    """Names the nearest command when one is misspelt."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise UserError(unknown("command", args[0], self.commands))
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__)
+def cli() -> None:
+    """Train, judge and watch spiking recurrent agents that learn within an episode."""
+
+
+@cli.command("list")
+@click.argument("what", required=False)
+def list_command(what: str | None) -> None:
+    """List what there is: envs, configs, cores, engines, data, policies (all of them without WHAT)."""
+    from lsnn_gym.inventory import INVENTORY
+
+    if what is not None and what not in INVENTORY:
+        raise UserError(unknown("list", what, INVENTORY))
+    for kind in INVENTORY if what is None else [what]:
+        if what is None:
+            click.echo(f"{kind}:")
+        for name, description in INVENTORY[kind]().items():
+            click.echo(f"{'' if what else '  '}{name:<30} {description}")
+
+
+@cli.command()
+@click.argument("config", required=False)
+@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change a setting; may be repeated.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for run folders; runs/ by default.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a stopped run.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def train(
+    config: str | None, overrides: tuple[str, ...], out: Path | None, resume: Path | None, quiet: bool
+) -> None:
+    """Train the experiment CONFIG: a name from `lsnn-gym list configs`, or a YAML file."""
+    experiment, run, trainer = _start_or_resume(config, overrides, out, resume)
+    stopped_by = _train(experiment, run, trainer, show_progress=not quiet)
+    if stopped_by is not None:
+        click.echo(f"Stopped by {stopped_by}, saved. To go on: lsnn-gym train --resume {run.path}")
+        sys.exit(130 if stopped_by == "SIGINT" else 143)
+    from lsnn_gym.experiment import evaluate_run
+    from lsnn_gym.reports import film_run, results_table, write_learning_curve
+
+    figures = evaluate_run(run)
+    click.echo(results_table(figures))
+    try:
+        write_learning_curve(run, figures)
+        film_run(run, run.episode)
+    except (UserError, gymnasium.error.Error) as error:
+        # The training is done and safe; pictures can be made later.
+        click.echo(f"No pictures: {error}. Later: lsnn-gym render {run.path}", err=True)
+        return
+    click.echo(f"{run.path}: {run.learning_curve.name}, {run.episode.name}")
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--episodes", type=click.IntRange(min=1), help="By default as many as the config says.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def evaluate(run: Path, episodes: int | None, as_json: bool) -> None:
+    """Print the figures of a trained RUN and of the reference policies on the same number of episodes."""
+    from lsnn_gym.experiment import evaluate_run
+    from lsnn_gym.reports import results_table
+    from lsnn_gym.training.run_folder import RunFolder
+
+    figures = evaluate_run(RunFolder.open(run), episodes)
+    click.echo(json.dumps(figures, indent=2) if as_json else results_table(figures))
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="A .mp4, .gif or .png file; by default RUN/episode.mp4."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the episode.")
+@click.option("--human", is_flag=True, help="Show the episode in a window instead.")
+def render(run: Path, out: Path | None, seed: int, human: bool) -> None:
+    """Show or film an episode of a trained RUN with its spikes."""
+    from lsnn_gym.reports import film_run, show_run
+    from lsnn_gym.training.run_folder import RunFolder
+
+    folder = RunFolder.open(run)
+    if human:
+        show_run(folder, seed)
+        return
+    target = out or folder.episode
+    film_run(folder, target, seed)
+    click.echo(str(target))
+
+
+@cli.group(cls=_Group)
+def bench() -> None:
+    """Measure speed and memory, as ratios in one run."""
+
+
+@bench.command("environments")
+@click.option("--num-envs", type=click.IntRange(min=1), default=1024, show_default=True, help="Lanes.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def bench_environments(num_envs: int, as_json: bool) -> None:
+    """Environment steps per second: single, SyncVectorEnv and natively vectorised."""
+    from lsnn_gym.benchmarks.environments import benchmark_environments
+
+    results = benchmark_environments(num_envs=num_envs)
+    if as_json:
+        click.echo(json.dumps(results, indent=2))
+        return
+    for env_id, result in results.items():
+        speeds = ", ".join(f"{form} {speed:,.0f}" for form, speed in result["steps_per_second"].items())
+        click.echo(f"{env_id}: {speeds} steps/s; {result['ratio_to_sync_vector_env']:.1f} x SyncVectorEnv")
+
+
+@cli.group(cls=_Group)
+def data() -> None:
+    """Data sets: where they are, and whether they are whole."""
+
+
+@data.command("list")
+def data_list() -> None:
+    """List the data sets, their licences and where they are."""
+    from lsnn_gym.data import describe, names, status
+
+    for name in names():
+        about = describe(name)
+        click.echo(f"{name:<14} {about.summary}; {about.licence}; {status(name)}")
+
+
+@data.command("fetch")
+@click.argument("name")
+def data_fetch(name: str) -> None:
+    """Download the data set NAME to the cache, or mend it there."""
+    from lsnn_gym.data import fetch
+
+    click.echo(f"{name}: {fetch(name)}")
+
+
+@data.command("check")
+@click.argument("name")
+def data_check(name: str) -> None:
+    """Read the data set NAME and name every file that is missing or damaged."""
+    from lsnn_gym.data import check, status
+
+    problems = check(name)
+    for problem in problems[:20]:
+        click.echo(str(problem))
+    if problems:
+        click.echo(f"{name}: {len(problems):,} files missing or damaged")
+        sys.exit(1)
+    click.echo(f"{name}: whole, {status(name)}")
+
+
+def _start_or_resume(
+    config: str | None, overrides: tuple[str, ...], out: Path | None, resume: Path | None
+) -> tuple[Experiment, RunFolder, Trainer]:
+    from lsnn_gym.atomic import write_atomically
+    from lsnn_gym.experiment import experiment_of, load_experiment, make_trainer
+    from lsnn_gym.settings import to_yaml
+    from lsnn_gym.training.run_folder import RunFolder
+
+    if resume is not None:
+        if config is not None or overrides or out is not None:
+            raise UserError(
+                "--resume goes on with the run's own config.yaml: leave out CONFIG, --set and --out"
+            )
+        run = RunFolder.open(resume)
+        experiment = experiment_of(run)
+        return experiment, run, make_trainer(experiment)
+    if config is None:
+        raise UserError("expected a CONFIG (see `lsnn-gym list configs`), or --resume RUN")
+    experiment = load_experiment(config, overrides)
+    # Whatever can be refused is refused before a folder is made.
+    trainer = make_trainer(experiment)
+    run = RunFolder.create(out or Path("runs"), experiment.name)
+    write_atomically(run.config, to_yaml(experiment))
+    return experiment, run, trainer
+
+
+def _train(experiment: Experiment, run: RunFolder, trainer: Trainer, show_progress: bool) -> str | None:
+    from lsnn_gym.experiment import describe
+    from lsnn_gym.training.loop import resume, train
+
+    done = resume(trainer, run)
+    run.write_environment(seed=experiment.seed)
+    click.echo(f"{run.path}: {f'going on after iteration {done}' if done else experiment.name}")
+    settings = experiment.train
+    return train(
+        trainer,
+        run,
+        iterations=settings.iterations,
+        checkpoint_every=settings.checkpoint_every,
+        checkpoints_kept=settings.checkpoints_kept,
+        describe=describe,
+        show_progress=show_progress,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; bad input is one line on stderr and exit status 2."""
+    try:
+        cli.main(args=arguments, prog_name="lsnn-gym", standalone_mode=False)
+    except (UserError, gymnasium.error.Error) as error:
+        _fail(str(error))
+    except OSError as error:
+        # A disk that is full, a folder that went away: nothing the caller of the command could have spelt better.
+        _fail(str(error), status=1)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else str(error))
+        sys.exit(2)
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _fail(message: str, status: int = 2) -> None:
+    click.echo(f"lsnn-gym: {' '.join(message.split())}", err=True)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""What there is, by kind and name, one line each: for ``lsnn-gym list``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+import gymnasium as gym
+
+from lsnn_gym import data
+from lsnn_gym.agents import cores
+from lsnn_gym.engine import ENGINES
+from lsnn_gym.envs.reference_policies import REFERENCE_POLICIES
+from lsnn_gym.experiment import config_names
+
+
+def _first_line(thing: object) -> str:
+    return (inspect.getdoc(thing) or "").partition("\n")[0]
+
+
+def _envs() -> dict[str, str]:
+    specs = [spec for spec in gym.registry.values() if spec.namespace == "lsnn_gym"]
+    return {
+        spec.id: ", ".join(f"{key}={value}" for key, value in spec.kwargs.items())
+        for spec in sorted(specs, key=lambda spec: spec.id)
+    }
+
+
+def _configs() -> dict[str, str]:
+    """Return each config with the comment that opens its file."""
+    lines = {
+        name: path.read_text(encoding="utf-8").partition("\n")[0] for name, path in config_names().items()
+    }
+    return {name: line.removeprefix("#").strip() for name, line in lines.items()}
+
+
+def _cores() -> dict[str, str]:
+    return {
+        "lsnn": _first_line(cores.LSNNCore),
+        "lstm": _first_line(cores.GatedCore),
+        "gru": _first_line(cores.GatedCore),
+    }
+
+
+def _data_sets() -> dict[str, str]:
+    return {name: data.describe(name).summary for name in data.names()}
+
+
+INVENTORY: dict[str, Callable[[], dict[str, str]]] = {
+    "envs": _envs,
+    "configs": _configs,
+    "cores": _cores,
+    "engines": lambda: {name: _first_line(engine) for name, engine in ENGINES.items()},
+    "data": _data_sets,
+    "policies": lambda: {name: _first_line(policy) for name, policy in REFERENCE_POLICIES.items()},
+}
+"""Kind to a function that returns name to description."""
