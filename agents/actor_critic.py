@@ -11,8 +11,8 @@ from gymnasium import spaces
 from pydantic import Field
 from torch import Tensor, nn
 
-from lsnn_gym.agents.cores import CoreOutput, GatedCore, LSNNCore, RecurrentCore
 from lsnn_gym.coding import GaussianPopulationEncoder, bernoulli_spikes, expected_spikes
+from lsnn_gym.cores import CoreName, CoreOutput, make_core
 from lsnn_gym.recurrent import NetworkSettings
 from lsnn_gym.settings import Settings
 
@@ -35,7 +35,7 @@ class EncodingSettings(Settings):
 class AgentSettings(Settings):
     """A recurrent actor-critic."""
 
-    core: Literal["lsnn", "lstm", "gru"] = Field(default="lsnn", description="the recurrent network")
+    core: CoreName = Field(default="lsnn", description="the recurrent network")
     hidden_size: int | None = Field(
         default=None,
         gt=0,
@@ -211,30 +211,20 @@ class ActorCritic(nn.Module):
         self.encoder = ObservationEncoder(observation_space, settings.encoding, network.dt)
         # An lstm or gru takes an observation in one step: spiking cores alone need simulation steps.
         self.steps_per_observation = settings.steps_per_observation if settings.core == "lsnn" else 1
-        self.core = self._make_core(network, generator)
+        self.core = make_core(
+            settings.core,
+            network,
+            self.encoder.output_size,
+            2 * self.action_size + 1,
+            tau_readout=settings.tau_readout,
+            steps_per_observation=self.steps_per_observation,
+            hidden_size=settings.hidden_size,
+            generator=generator,
+        )
         logit = math.log(settings.initial_variance / (1 - settings.initial_variance))
         self.variance_logit = nn.Parameter(
             torch.full((self.action_size,), logit), requires_grad=settings.action_variance == "shared"
         )
-
-    def _make_core(self, network: NetworkSettings, generator: torch.Generator) -> RecurrentCore:
-        settings = self.settings
-        outputs = 2 * self.action_size + 1
-        if settings.core == "lsnn":
-            return LSNNCore(
-                network,
-                self.encoder.output_size,
-                outputs,
-                tau_readout=settings.tau_readout,
-                steps_per_observation=settings.steps_per_observation,
-                generator=generator,
-            )
-        kind = {"lstm": nn.LSTMCell, "gru": nn.GRUCell}[settings.core]
-        hidden_size = settings.hidden_size or network.num_neurons
-        # PyTorch's own initialisation takes no generator; fork so that the caller's draws stay its own.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-            return GatedCore(kind(self.encoder.output_size, hidden_size), outputs)
 
     def environment_actions(self, actions: Tensor) -> np.ndarray:
         """Return what to hand to the environment, ``[..., A]``, for ``actions`` of the policy."""

@@ -12,8 +12,8 @@ import torch
 from gymnasium.vector import VectorEnv
 
 from lsnn_gym.agents.actor_critic import ActorCritic
-from lsnn_gym.agents.cores import LSNNCore
 from lsnn_gym.agents.rollout import Trajectory, collect_episodes
+from lsnn_gym.cores import LSNNCore
 from lsnn_gym.envs.water_maze_drawing import draw_maze
 from lsnn_gym.envs.water_maze_dynamics import WaterMazeOptions
 from lsnn_gym.envs.water_maze_vector import WaterMazeVectorEnv

@@ -11,7 +11,7 @@ from gymnasium.vector import VectorEnv
 from torch import Tensor
 
 from lsnn_gym.agents.actor_critic import ActorCritic, Draws
-from lsnn_gym.agents.cores import CoreOutput
+from lsnn_gym.cores import CoreOutput
 
 
 class Trajectory(NamedTuple):

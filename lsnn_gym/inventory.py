@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 import gymnasium as gym
 
-from lsnn_gym import data
-from lsnn_gym.agents import cores
+from lsnn_gym import cores, data
 from lsnn_gym.engine import ENGINES
 from lsnn_gym.envs.reference_policies import REFERENCE_POLICIES
 from lsnn_gym.experiment import config_names

@@ -55,6 +55,10 @@ class NetworkSettings(Settings):
         default="bptt",
         description="backpropagation through time, or e-prop: not through spikes between neurons",
     )
+    feedback: Literal["symmetric", "random", "adaptive"] = Field(
+        default="symmetric",
+        description="errors come back by the readout weights, by fixed random ones, or by ones learnt alike",
+    )
     dt: float = Field(default=1.0, gt=0, description="simulation step")
     engine: Literal["reference", "unrolled"] | None = Field(
         default=None, description="how the recurrence is computed; by default LSNN_GYM_ENGINE, or the fastest"
@@ -127,14 +131,7 @@ class SpikingRNN(nn.Module):
             self.register_buffer(name, values)
         self.signs = self._neuron_signs()
         input_wiring, recurrent_wiring = self._draw_wirings(generator)
-        self.input_synapses = Synapses(
-            input_size,
-            self.num_neurons,
-            settings.delay,
-            generator,
-            scale=settings.input_scale,
-            wiring=input_wiring,
-        )
+        self.input_synapses = self._make_input_synapses(input_size, generator, input_wiring)
         self.recurrent_synapses = Synapses(
             self.num_neurons,
             self.num_neurons,
@@ -158,18 +155,45 @@ class SpikingRNN(nn.Module):
 
     def _draw_wirings(self, generator: torch.Generator) -> tuple[Wiring | None, Wiring | None]:
         """Draw input and recurrent synapses with managed signs or connections; None for plain dense ones."""
-        wiring = self.settings.wiring
-        if not wiring.managed:
+        if not self.settings.wiring.managed:
             return None, None
-        from_inputs = (
-            input_signs(self.input_size, generator, wiring.excitatory_share) if wiring.dale else None
+        from_inputs = self._input_signs(self.input_size, generator)
+        return (
+            self._draw_wiring(self.input_size, from_inputs, generator),
+            self._draw_wiring(self.num_neurons, self.signs, generator),
         )
-        draws = [(self.input_size, from_inputs), (self.num_neurons, self.signs)]
-        drawn = [
-            draw_wiring((self.num_neurons, num_pre), wiring.connectivity, generator, pre_signs=signs)
-            for num_pre, signs in draws
-        ]
-        return drawn[0], drawn[1]
+
+    def _input_signs(self, input_size: int, generator: torch.Generator) -> Tensor | None:
+        wiring = self.settings.wiring
+        return input_signs(input_size, generator, wiring.excitatory_share) if wiring.dale else None
+
+    def _draw_wiring(self, num_pre: int, pre_signs: Tensor | None, generator: torch.Generator) -> Wiring:
+        shape = (self.num_neurons, num_pre)
+        return draw_wiring(shape, self.settings.wiring.connectivity, generator, pre_signs=pre_signs)
+
+    def _make_input_synapses(
+        self, input_size: int, generator: torch.Generator, wiring: Wiring | None
+    ) -> Synapses:
+        settings = self.settings
+        return Synapses(
+            input_size,
+            self.num_neurons,
+            settings.delay,
+            generator,
+            scale=settings.input_scale,
+            wiring=wiring,
+        )
+
+    def further_input_synapses(self, input_size: int, generator: torch.Generator) -> Synapses:
+        """Return new synapses from ``input_size`` channels of another task, drawn as the network's own are.
+
+        ``forward`` takes them; the caller trains and saves them.
+        """
+        wiring = None
+        if self.settings.wiring.managed:
+            signs = self._input_signs(input_size, generator)
+            wiring = self._draw_wiring(input_size, signs, generator)
+        return self._make_input_synapses(input_size, generator, wiring)
 
     @property
     def neurons(self) -> NeuronParameters:
@@ -200,6 +224,8 @@ class SpikingRNN(nn.Module):
         state: SpikingState,
         reset: Tensor | None = None,
         noise: Tensor | None = None,
+        *,
+        input_synapses: Synapses | None = None,
     ) -> tuple[Tensor, SpikingState]:
         """Run B networks through T simulation steps.
 
@@ -208,6 +234,8 @@ class SpikingRNN(nn.Module):
             state: Before the first step.
             reset: ``[T, B]``, non-zero where a network starts anew before that step; None for nowhere.
             noise: Standard normal draws ``[T, B, N]`` from ``draw_noise``; None for no noise.
+            input_synapses: By which ``inputs`` reach the neurons, where another task shares the network; of the
+                network's own highest delay. None for the network's own.
 
         Returns:
             Spikes ``[T, B, N]`` (0 or 1/dt) and the state after the last step.
@@ -215,11 +243,12 @@ class SpikingRNN(nn.Module):
         Raises:
             ValueError: If a shape does not fit.
         """
-        self._check_shapes(inputs, state, reset, noise)
+        entry = self.input_synapses if input_synapses is None else input_synapses
+        self._check_shapes(inputs, state, reset, noise, entry.weight.shape[1])
         current = None if noise is None or self.noise_std is None else self.noise_std * noise
         return self._engine.run(
             self.neurons,
-            self._stacked_weight(),
+            self._stacked_weight(entry),
             inputs,
             state,
             reset,
@@ -230,10 +259,15 @@ class SpikingRNN(nn.Module):
         )
 
     def _check_shapes(
-        self, inputs: Tensor, state: SpikingState, reset: Tensor | None, noise: Tensor | None
+        self,
+        inputs: Tensor,
+        state: SpikingState,
+        reset: Tensor | None,
+        noise: Tensor | None,
+        input_size: int,
     ) -> None:
-        if inputs.dim() != 3 or inputs.shape[2] != self.input_size or len(inputs) == 0:
-            raise ValueError(f"inputs are {tuple(inputs.shape)}: expected [T > 0, B, {self.input_size}]")
+        if inputs.dim() != 3 or inputs.shape[2] != input_size or len(inputs) == 0:
+            raise ValueError(f"inputs are {tuple(inputs.shape)}: expected [T > 0, B, {input_size}]")
         steps, batch_size, _ = inputs.shape
         expected = {
             "state.voltage": (state.voltage, (batch_size, self.num_neurons)),
@@ -246,19 +280,21 @@ class SpikingRNN(nn.Module):
                     f"{name} is {tuple(tensor.shape)}: expected {shape} as inputs are {tuple(inputs.shape)}"
                 )
 
-    def _stacked_weight(self) -> Tensor:
+    def _stacked_weight(self, entry: Synapses) -> Tensor:
         """Return all weights side by side and sorted by delay, kept while they do not change (for acting)."""
-        weights = (self.input_synapses.weight, self.recurrent_synapses.weight)
+        weights = (entry.weight, self.recurrent_synapses.weight)
         if torch.is_grad_enabled():
-            return self._stack()
+            return self._stack(entry)
         key = tuple(item for weight in weights for item in (weight.data_ptr(), weight._version))
         if self._prepared is None or self._prepared[0] != key:
-            self._prepared = (key, self._stack())
+            self._prepared = (key, self._stack(entry))
         return self._prepared[1]
 
-    def _stack(self) -> Tensor:
-        parts = (self.input_synapses, self.recurrent_synapses)
+    def _stack(self, entry: Synapses) -> Tensor:
         return torch.cat(
-            [stack_by_delay(each.effective_weight(), each.delay_index, each.max_delay) for each in parts],
+            [
+                stack_by_delay(each.effective_weight(), each.delay_index, each.max_delay)
+                for each in (entry, self.recurrent_synapses)
+            ],
             dim=1,
         )

@@ -12,8 +12,8 @@ Source: Bellec, Scherr, Subramoney, Hajek, Salaj, Legenstein, Maass: A solution 
 recurrent networks of spiking neurons, Nature Communications 11:3625, 2020, and the authors' code.
 
 The same gradients come from autograd where a cell model with ``stops_spike_gradient`` is run by an engine and
-read out by a ``BroadcastReadout``: for training loops that call ``loss.backward()``, at the cost of memory that
-grows with the sequence.
+read out by a ``LeakyReadout`` with the wanted feedback: for training loops that call ``loss.backward()``, at the
+cost of memory that grows with the sequence.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lsnn_gym.rules.broadcast import BroadcastReadout, Feedback, broadcast_linear
+from lsnn_gym.rules.broadcast import broadcast_linear
 
 GENERATOR = torch.Generator().manual_seed(0)
 VALUES = torch.randn(7, 2, 6, generator=GENERATOR, dtype=torch.float64)
@@ -28,27 +28,6 @@ def test_with_its_own_weight_as_feedback_it_is_a_linear_layer():
     assert torch.autograd.gradcheck(
         lambda values: broadcast_linear(values, WEIGHT, WEIGHT), VALUES.clone().requires_grad_()
     )
-
-
-@pytest.mark.parametrize("kind", Feedback)
-def test_feedback_learns_only_if_adaptive(kind):
-    readout = BroadcastReadout(6, 4, kind, torch.Generator().manual_seed(1)).double()
-    readout(VALUES).backward(BY_OUTPUT)
-    parameters = dict(readout.named_parameters())
-    assert ("feedback_weight" in parameters) == (kind is Feedback.ADAPTIVE)
-    assert (readout.feedback is readout.weight) == (kind is Feedback.SYMMETRIC)
-    if kind is Feedback.ADAPTIVE:
-        torch.testing.assert_close(readout.feedback.grad, readout.weight.grad)
-
-
-@pytest.mark.parametrize("kind", Feedback)
-def test_decay_spares_random_feedback(kind):
-    readout = BroadcastReadout(6, 4, kind, torch.Generator().manual_seed(1))
-    weight, feedback = readout.weight.detach().clone(), readout.feedback.detach().clone()
-    readout.decay(0.25)
-    torch.testing.assert_close(readout.weight.detach(), 0.75 * weight)
-    kept = 1.0 if kind is Feedback.RANDOM else 0.75
-    torch.testing.assert_close(readout.feedback.detach(), kept * feedback)
 
 
 def test_feedback_of_another_shape_is_refused():

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsnn_gym.coding import low_pass
+from lsnn_gym.readouts import low_pass
 from lsnn_gym.tasks import sequential_mnist
 from lsnn_gym.tasks.scoring import block_means, firing_rates, rate_loss
 

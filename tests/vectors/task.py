@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lsnn_gym.coding import low_pass
 from lsnn_gym.engine import ENGINES, choose_engine
 from lsnn_gym.neurons import NeuronParameters, SpikingState, decay
+from lsnn_gym.readouts import low_pass
 from lsnn_gym.synapses import stack_by_delay
 from lsnn_gym.tasks import evidence, sequential_mnist, store_recall
 from lsnn_gym.tasks.scoring import rate_loss

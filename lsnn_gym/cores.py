@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from lsnn_gym.coding import LeakyReadout
 from lsnn_gym.neurons import SpikingState
+from lsnn_gym.readouts import LeakyReadout
 from lsnn_gym.recurrent import NetworkSettings, SpikingRNN
-from lsnn_gym.wiring import WiredMatrix, Wiring, draw_wiring
+from lsnn_gym.rules.broadcast import Feedback
+from lsnn_gym.synapses import Synapses
+from lsnn_gym.wiring import WiredMatrix, Wiring, WiringSettings, draw_wiring
 
 
 class CoreOutput(NamedTuple):
@@ -48,6 +51,22 @@ class RecurrentCore(nn.Module, ABC):
             episode_start: ``[T, B]``, non-zero where an episode starts: the state is put to rest before it.
             noise: From ``draw_noise``.
         """
+
+
+def wired_matrices(parts: Iterable[Synapses | LeakyReadout], settings: WiringSettings) -> list[WiredMatrix]:
+    """Return the matrices of ``parts`` whose connections or signs are managed, as they are now."""
+    return [
+        WiredMatrix(
+            part.weight,
+            settings.connectivity,
+            settings.l1,
+            settings.temperature,
+            Wiring(part.weight.detach().abs(), part.sign),
+            keep_signs=settings.dale,
+        )
+        for part in parts
+        if part.sign is not None
+    ]
 
 
 class LSNNState(NamedTuple):
@@ -93,23 +112,13 @@ class LSNNCore(RecurrentCore):
             wiring=draw_wiring(shape, wiring.connectivity, generator, pre_signs=self.network.signs)
             if wiring.managed
             else None,
+            feedback=Feedback(settings.feedback),
         )
 
     def wired_matrices(self) -> list[WiredMatrix]:
         """Return the input, recurrent and readout matrices, where their connections or signs are managed."""
-        wiring = self.network.settings.wiring
-        return [
-            WiredMatrix(
-                part.weight,
-                wiring.connectivity,
-                wiring.l1,
-                wiring.temperature,
-                Wiring(part.weight.detach().abs(), part.sign),
-                keep_signs=wiring.dale,
-            )
-            for part in (self.network.input_synapses, self.network.recurrent_synapses, self.readout)
-            if part.sign is not None
-        ]
+        parts = (self.network.input_synapses, self.network.recurrent_synapses, self.readout)
+        return wired_matrices(parts, self.network.settings.wiring)
 
     def initial_state(self, batch_size: int) -> LSNNState:
         """Return the rest state of ``batch_size`` networks."""
@@ -178,3 +187,46 @@ class GatedCore(RecurrentCore):
         if isinstance(self.cell, nn.LSTMCell):
             return self.cell(observed, (state[0], state[1]))
         return (self.cell(observed, state[0]),)
+
+
+CoreName = Literal["lsnn", "lstm", "gru"]
+"""What ``make_core`` makes."""
+
+
+def make_core(
+    name: CoreName,
+    network: NetworkSettings,
+    input_size: int,
+    output_size: int,
+    *,
+    tau_readout: float,
+    steps_per_observation: int,
+    hidden_size: int | None,
+    generator: torch.Generator,
+) -> RecurrentCore:
+    """Make a core with its initial weights.
+
+    Args:
+        name: Of the core.
+        network: Of the spiking network; an LSTM or GRU takes its size from it.
+        input_size: I.
+        output_size: K.
+        tau_readout: Time constant of the spiking core's readouts, in ms.
+        steps_per_observation: Simulation steps an observation lasts; always one of an LSTM or GRU.
+        hidden_size: Units of an LSTM or GRU; None for as many as the network has neurons.
+        generator: Source of the initial weights.
+    """
+    if name == "lsnn":
+        return LSNNCore(
+            network,
+            input_size,
+            output_size,
+            tau_readout=tau_readout,
+            steps_per_observation=steps_per_observation,
+            generator=generator,
+        )
+    kind = {"lstm": nn.LSTMCell, "gru": nn.GRUCell}[name]
+    # PyTorch's own initialisation takes no generator; fork so that the caller's draws stay its own.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        return GatedCore(kind(input_size, hidden_size or network.num_neurons), output_size)
