@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,9 +13,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lsnn_gym.coding import GaussianPopulationEncoder, bernoulli_spikes, expected_spikes
-from lsnn_gym.cores import CoreName, CoreOutput, make_core
-from lsnn_gym.recurrent import NetworkSettings
+from lsnn_gym.cores import CoreName, CoreOutput, LSNNCore, make_core
+from lsnn_gym.recurrent import NetworkSettings, SpikingRNN
 from lsnn_gym.settings import Settings
+from lsnn_gym.training.auxiliary import AuxiliarySettings, AuxiliaryTasks
+from lsnn_gym.wiring import WiredMatrix
 
 
 class EncodingSettings(Settings):
@@ -221,10 +224,40 @@ class ActorCritic(nn.Module):
             hidden_size=settings.hidden_size,
             generator=generator,
         )
+        self.auxiliary: AuxiliaryTasks | None = None
         logit = math.log(settings.initial_variance / (1 - settings.initial_variance))
         self.variance_logit = nn.Parameter(
             torch.full((self.action_size,), logit), requires_grad=settings.action_variance == "shared"
         )
+
+    @property
+    def spiking_network(self) -> SpikingRNN:
+        """Return the spiking network.
+
+        Raises:
+            ValueError: If the core is none that spikes.
+        """
+        if not isinstance(self.core, LSNNCore):
+            raise ValueError(f"core is {self.settings.core!r}: expected 'lsnn', which has a spiking network")
+        return self.core.network
+
+    def attach(self, auxiliary: Sequence[AuxiliarySettings], generator: torch.Generator, seed: int) -> None:
+        """Give the agent auxiliary tasks that share its spiking network.
+
+        Args:
+            auxiliary: Their settings.
+            generator: Source of the initial weights of encoders and readouts.
+            seed: Of the tasks' batches.
+
+        Raises:
+            ValueError: If the core is none that spikes.
+        """
+        self.auxiliary = AuxiliaryTasks(auxiliary, self.spiking_network, generator, seed)
+
+    def wired_matrices(self) -> list[WiredMatrix]:
+        """Return all weight matrices whose connections or signs are managed."""
+        of_tasks = [] if self.auxiliary is None else self.auxiliary.wired_matrices(self.spiking_network)
+        return [*self.core.wired_matrices(), *of_tasks]
 
     def environment_actions(self, actions: Tensor) -> np.ndarray:
         """Return what to hand to the environment, ``[..., A]``, for ``actions`` of the policy."""

@@ -20,7 +20,7 @@ from lsnn_gym.envs.water_maze_vector import WaterMazeVectorEnv
 from lsnn_gym.errors import UserError, unknown
 from lsnn_gym.film import FilmWriter, RasterStrip, stack_frames
 from lsnn_gym.pictures import episode_picture
-from lsnn_gym.training.seeding import derived_seed
+from lsnn_gym.seeding import derived_seed
 
 FILM_SUFFIXES = (".mp4", ".gif")
 _SIDE = 512

@@ -11,21 +11,16 @@ from pydantic import Field
 from lsnn_gym.agents.actor_critic import ActorCritic
 from lsnn_gym.agents.ppo import PPO, PPOSettings
 from lsnn_gym.agents.rollout import Trajectory, collect_episodes
-from lsnn_gym.errors import UserError, unknown
-from lsnn_gym.rewiring import WiredOptimizer
+from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
+from lsnn_gym.training.auxiliary import AuxiliarySettings
 from lsnn_gym.training.checkpoint import Checkpoint
 from lsnn_gym.training.denormals import flushed_denormals
 from lsnn_gym.training.loop import Figures
-from lsnn_gym.training.optimizer_state import optimizer_tensors, restore_optimizer
-from lsnn_gym.training.seeding import derived_seed
+from lsnn_gym.training.optimization import connections, make_checkpoint, restore_checkpoint
 
 Summary = Callable[[Trajectory], Figures]
 """A summary turns collected episodes into figures of merit; NaN and None stand for no figure."""
-
-
-_WIRING = "wiring:"
-"""Begins the names of a wiring optimiser's tensors in a checkpoint."""
 
 
 class TrainSettings(Settings):
@@ -42,6 +37,9 @@ class TrainSettings(Settings):
     )
     device: str = Field(default="cpu", description="cpu, cuda or cuda:N")
     ppo: PPOSettings = PPOSettings()
+    auxiliary: tuple[AuxiliarySettings, ...] = Field(
+        default=(), description="supervised tasks trained beside, on the same spiking network"
+    )
 
 
 class MetaRLTrainer:
@@ -96,20 +94,14 @@ class MetaRLTrainer:
         figures |= self._summarise(trajectory)
         figures |= general_figures(trajectory)
         figures |= self.ppo.update(trajectory, iteration, self._generator)
-        if isinstance(self.ppo.optimizer, WiredOptimizer):
-            figures["connections"] = sum(self.ppo.optimizer.connections())
+        figures |= connections(self.ppo.optimizer)
         figures["learning_rate"] = self.ppo.learning_rate(iteration)
         self.finished_iterations += 1
         return figures
 
     def checkpoint(self) -> Checkpoint:
         """Return everything needed to go on from here."""
-        optimizer = self.ppo.optimizer
-        inner = optimizer.inner if isinstance(optimizer, WiredOptimizer) else optimizer
-        tensors, scalars = optimizer_tensors(inner, self.agent.named_parameters())
-        if isinstance(optimizer, WiredOptimizer):
-            tensors |= {_WIRING + name: tensor for name, tensor in optimizer.wiring_tensors().items()}
-        return Checkpoint(self.finished_iterations, self.agent.state_dict(), tensors, {"optimizer": scalars})
+        return make_checkpoint(self.finished_iterations, self.agent, self.ppo.optimizer)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from ``checkpoint``.
@@ -117,44 +109,8 @@ class MetaRLTrainer:
         Raises:
             UserError: If it belongs to another agent or optimiser.
         """
-        load_agent(self.agent, checkpoint)
-        if "optimizer" not in checkpoint.scalars:
-            raise UserError("the checkpoint holds no optimizer state: it was not written by this trainer")
-        optimizer = self.ppo.optimizer
-        inner = optimizer.inner if isinstance(optimizer, WiredOptimizer) else optimizer
-        plain = {name: each for name, each in checkpoint.training.items() if not name.startswith(_WIRING)}
-        restore_optimizer(inner, self.agent.named_parameters(), plain, checkpoint.scalars["optimizer"])
-        if isinstance(optimizer, WiredOptimizer):
-            # After the weights: these follow from what is restored here.
-            optimizer.restore_wiring(
-                {
-                    name.removeprefix(_WIRING): each
-                    for name, each in checkpoint.training.items()
-                    if name.startswith(_WIRING)
-                }
-            )
+        restore_checkpoint(checkpoint, self.agent, self.ppo.optimizer)
         self.finished_iterations = checkpoint.iteration
-
-
-def load_agent(agent: ActorCritic, checkpoint: Checkpoint) -> None:
-    """Give ``agent`` the weights and constants of ``checkpoint``.
-
-    Raises:
-        UserError: If a tensor is missing, unknown or of another shape, naming it.
-    """
-    expected = agent.state_dict()
-    for name in checkpoint.model:
-        if name not in expected:
-            raise UserError(f"checkpoint of another agent: {unknown('tensor', name, expected)}")
-    for name, tensor in expected.items():
-        if name not in checkpoint.model:
-            raise UserError(f"checkpoint of another agent: it lacks the tensor {name!r}")
-        found = checkpoint.model[name].shape
-        if found != tensor.shape:
-            raise UserError(
-                f"checkpoint of another agent: {name!r} is {list(found)}, expected {list(tensor.shape)}"
-            )
-    agent.load_state_dict(dict(checkpoint.model))
 
 
 def general_figures(trajectory: Trajectory) -> Figures:

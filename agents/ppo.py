@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from lsnn_gym.agents.actor_critic import ActorCritic, PolicyOutput
 from lsnn_gym.agents.rollout import Trajectory
-from lsnn_gym.rewiring import KINDS
 from lsnn_gym.settings import Settings
 from lsnn_gym.tasks.scoring import rate_loss
+from lsnn_gym.training.optimization import decayed, make_optimizer, set_learning_rate, step
 
 
 class PPOSettings(Settings):
@@ -118,19 +118,24 @@ class PPO:
     def __init__(self, agent: ActorCritic, settings: PPOSettings, rewiring_seed: int = 0) -> None:
         self.agent = agent
         self.settings = settings
-        trained = [parameter for parameter in agent.parameters() if parameter.requires_grad]
-        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
-            trained, lr=settings.learning_rate, eps=settings.adam_epsilon
+        self.optimizer = make_optimizer(
+            agent,
+            agent.wired_matrices(),
+            learning_rate=settings.learning_rate,
+            epsilon=settings.adam_epsilon,
+            wiring=agent.network_settings.wiring.kind,
+            seed=rewiring_seed,
         )
-        matrices = agent.core.wired_matrices()
-        if matrices:
-            kind = KINDS[agent.network_settings.wiring.kind]
-            self.optimizer = kind(self.optimizer, matrices, torch.Generator().manual_seed(rewiring_seed))
 
     def learning_rate(self, iteration: int) -> float:
         """Return the learning rate of ``iteration``, counted from 0."""
-        decays = iteration // self.settings.learning_rate_decay_every
-        return self.settings.learning_rate * self.settings.learning_rate_decay**decays
+        settings = self.settings
+        return decayed(
+            settings.learning_rate,
+            settings.learning_rate_decay,
+            settings.learning_rate_decay_every,
+            iteration,
+        )
 
     def update(self, trajectory: Trajectory, iteration: int, generator: torch.Generator) -> dict[str, float]:
         """Take all optimiser steps of one iteration.
@@ -143,8 +148,7 @@ class PPO:
         Returns:
             The loss' parts and the gradient norm, averaged over the optimiser steps.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(iteration)
+        set_learning_rate(self.optimizer, self.learning_rate(iteration))
         settings = self.settings
         last_value = trajectory.last_value if settings.bootstrap else torch.zeros_like(trajectory.last_value)
         advantages = discounted_advantages(
@@ -159,14 +163,16 @@ class PPO:
         num_episodes = trajectory.rewards.shape[1]
         sums: dict[str, float] = {}
         steps = 0
+        before = iteration * settings.epochs * settings.minibatches
         for _ in range(settings.epochs):
             for index in self._groups(num_episodes, generator):
                 # The whole batch is not copied, and keeps the order in which it was collected.
                 whole = len(index) == num_episodes
                 batch = trajectory if whole else trajectory.episodes(index)
                 chosen = (advantages, returns) if whole else (advantages[:, index], returns[:, index])
+                figures = self._step(batch, *chosen, number=before + steps)
                 steps += 1
-                for name, value in self._step(batch, *chosen).items():
+                for name, value in figures.items():
                     sums[name] = sums.get(name, 0.0) + value
         return {name: value / steps for name, value in sums.items()}
 
@@ -174,18 +180,17 @@ class PPO:
         order = torch.randperm(num_episodes, generator=generator, device=generator.device)
         return list(order.chunk(self.settings.minibatches))
 
-    def _step(self, batch: Trajectory, advantages: Tensor, returns: Tensor) -> dict[str, float]:
-        settings = self.settings
+    def _step(self, batch: Trajectory, advantages: Tensor, returns: Tensor, number: int) -> dict[str, float]:
+        settings, agent = self.settings, self.agent
         if settings.normalize_advantage:
             kept = advantages[batch.valid > 0]
             advantages = (advantages - kept.mean()) / (kept.std() + 1e-8)
-        state = self.agent.initial_state(batch.rewards.shape[1])
-        policy, _ = self.agent(batch.observations, state, batch.episode_start, batch.draws)
+        state = agent.initial_state(batch.rewards.shape[1])
+        policy, _ = agent(batch.observations, state, batch.episode_start, batch.draws)
         loss, parts = ppo_loss(policy, batch, advantages, returns, settings)
-        self.optimizer.zero_grad()
-        loss.backward()
-        limit = float("inf") if settings.max_gradient_norm is None else settings.max_gradient_norm
-        trained = self.optimizer.param_groups[0]["params"]
-        parts["gradient_norm"] = nn.utils.clip_grad_norm_(trained, limit)
-        self.optimizer.step()
-        return {name: value.item() for name, value in parts.items()}
+        auxiliary_figures: dict[str, float] = {}
+        if agent.auxiliary is not None:
+            auxiliary_loss, auxiliary_figures = agent.auxiliary.loss(agent.spiking_network, number)
+            loss = loss + auxiliary_loss
+        parts["gradient_norm"] = step(self.optimizer, loss, settings.max_gradient_norm)
+        return {name: value.item() for name, value in parts.items()} | auxiliary_figures

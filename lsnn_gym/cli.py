@@ -41,7 +41,7 @@ def cli() -> None:
 @cli.command("list")
 @click.argument("what", required=False)
 def list_command(what: str | None) -> None:
-    """List what there is: envs, configs, cores, engines, data, policies (all of them without WHAT)."""
+    """List what there is: envs, tasks, rules, configs, cores, engines, data, policies (all of them without WHAT)."""
     from lsnn_gym.inventory import INVENTORY
 
     if what is not None and what not in INVENTORY:
@@ -68,19 +68,20 @@ def train(
     if stopped_by is not None:
         click.echo(f"Stopped by {stopped_by}, saved. To go on: lsnn-gym train --resume {run.path}")
         sys.exit(130 if stopped_by == "SIGINT" else 143)
-    from lsnn_gym.experiment import evaluate_run
-    from lsnn_gym.reports import film_run, results_table, write_learning_curve
+    from lsnn_gym.experiment import family_of
 
-    figures = evaluate_run(run)
-    click.echo(results_table(figures))
+    family = family_of(experiment)
+    figures = family.evaluate(run, experiment)
+    click.echo(family.table(figures))
+    picture = family.default_picture(run)
     try:
-        write_learning_curve(run, figures)
-        film_run(run, run.episode)
+        family.draw_learning_curve(run, figures)
+        family.draw(run, experiment, picture)
     except (UserError, gymnasium.error.Error) as error:
         # The training is done and safe; pictures can be made later.
         click.echo(f"No pictures: {error}. Later: lsnn-gym render {run.path}", err=True)
         return
-    click.echo(f"{run.path}: {run.learning_curve.name}, {run.episode.name}")
+    click.echo(f"{run.path}: {run.learning_curve.name}, {picture.name}")
 
 
 @cli.command()
@@ -88,33 +89,45 @@ def train(
 @click.option("--episodes", type=click.IntRange(min=1), help="By default as many as the config says.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def evaluate(run: Path, episodes: int | None, as_json: bool) -> None:
-    """Print the figures of a trained RUN and of the reference policies on the same number of episodes."""
-    from lsnn_gym.experiment import evaluate_run
-    from lsnn_gym.reports import results_table
+    """Print the figures of a trained RUN and, of an agent, of the reference policies on as many episodes."""
+    from lsnn_gym.experiment import experiment_of, family_of
     from lsnn_gym.training.run_folder import RunFolder
 
-    figures = evaluate_run(RunFolder.open(run), episodes)
-    click.echo(json.dumps(figures, indent=2) if as_json else results_table(figures))
+    folder = RunFolder.open(run)
+    experiment = experiment_of(folder)
+    family = family_of(experiment)
+    figures = family.evaluate(folder, experiment, episodes)
+    click.echo(json.dumps(figures, indent=2) if as_json else family.table(figures))
 
 
 @cli.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="A .mp4, .gif or .png file; by default RUN/episode.mp4."
+    "--out",
+    type=click.Path(path_type=Path),
+    help="A .mp4, .gif or .png file; by default RUN/episode.mp4 or, of a task, RUN/sequence.png.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the episode.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of the episode, or number of the sequence.",
+)
 @click.option("--human", is_flag=True, help="Show the episode in a window instead.")
 def render(run: Path, out: Path | None, seed: int, human: bool) -> None:
-    """Show or film an episode of a trained RUN with its spikes."""
-    from lsnn_gym.reports import film_run, show_run
+    """Show or film an episode of a trained RUN with its spikes; of a task, draw a sequence."""
+    from lsnn_gym.experiment import experiment_of, family_of
     from lsnn_gym.training.run_folder import RunFolder
 
     folder = RunFolder.open(run)
+    experiment = experiment_of(folder)
+    family = family_of(experiment)
     if human:
-        show_run(folder, seed)
+        family.show(folder, experiment, seed)
         return
-    target = out or folder.episode
-    film_run(folder, target, seed)
+    target = out or family.default_picture(folder)
+    family.draw(folder, experiment, target, seed)
     click.echo(str(target))
 
 
@@ -182,7 +195,7 @@ def _start_or_resume(
     config: str | None, overrides: tuple[str, ...], out: Path | None, resume: Path | None
 ) -> tuple[Experiment, RunFolder, Trainer]:
     from lsnn_gym.atomic import write_atomically
-    from lsnn_gym.experiment import experiment_of, load_experiment, make_trainer
+    from lsnn_gym.experiment import experiment_of, family_of, load_experiment
     from lsnn_gym.settings import to_yaml
     from lsnn_gym.training.run_folder import RunFolder
 
@@ -193,19 +206,19 @@ def _start_or_resume(
             )
         run = RunFolder.open(resume)
         experiment = experiment_of(run)
-        return experiment, run, make_trainer(experiment)
+        return experiment, run, family_of(experiment).make_trainer(experiment)
     if config is None:
         raise UserError("expected a CONFIG (see `lsnn-gym list configs`), or --resume RUN")
     experiment = load_experiment(config, overrides)
     # Whatever can be refused is refused before a folder is made.
-    trainer = make_trainer(experiment)
+    trainer = family_of(experiment).make_trainer(experiment)
     run = RunFolder.create(out or Path("runs"), experiment.name)
     write_atomically(run.config, to_yaml(experiment))
     return experiment, run, trainer
 
 
 def _train(experiment: Experiment, run: RunFolder, trainer: Trainer, show_progress: bool) -> str | None:
-    from lsnn_gym.experiment import describe
+    from lsnn_gym.experiment import family_of
     from lsnn_gym.training.loop import resume, train
 
     done = resume(trainer, run)
@@ -218,7 +231,7 @@ def _train(experiment: Experiment, run: RunFolder, trainer: Trainer, show_progre
         iterations=settings.iterations,
         checkpoint_every=settings.checkpoint_every,
         checkpoints_kept=settings.checkpoints_kept,
-        describe=describe,
+        describe=family_of(experiment).headline,
         show_progress=show_progress,
     )
 

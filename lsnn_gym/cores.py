@@ -36,6 +36,14 @@ class RecurrentCore(nn.Module, ABC):
         """Return the rest state of ``batch_size`` networks."""
 
     @abstractmethod
+    def pack(self, state: Any) -> Tensor:
+        """Return a state as one tensor ``[B, S]``."""
+
+    @abstractmethod
+    def unpack(self, packed: Tensor) -> Any:
+        """Turn ``pack``'s tensor back into a state."""
+
+    @abstractmethod
     def draw_noise(self, steps: int, batch_size: int, generator: torch.Generator) -> Tensor | None:
         """Return the random numbers that ``forward`` takes for ``steps`` environment steps, or None."""
 
@@ -67,6 +75,33 @@ def wired_matrices(parts: Iterable[Synapses | LeakyReadout], settings: WiringSet
         for part in parts
         if part.sign is not None
     ]
+
+
+def draw_readout(
+    network: SpikingRNN, output_size: int, tau: float, generator: torch.Generator
+) -> LeakyReadout:
+    """Return a readout of ``network`` whose wiring and feedback are as its settings say.
+
+    Args:
+        network: N neurons.
+        output_size: K.
+        tau: Time constant of the filter in ms.
+        generator: Source of the initial weights.
+    """
+    settings = network.settings
+    wiring = settings.wiring
+    shape = (output_size, network.num_neurons)
+    return LeakyReadout(
+        network.num_neurons,
+        output_size,
+        tau=tau,
+        dt=settings.dt,
+        generator=generator,
+        wiring=draw_wiring(shape, wiring.connectivity, generator, pre_signs=network.signs)
+        if wiring.managed
+        else None,
+        feedback=Feedback(settings.feedback),
+    )
 
 
 class LSNNState(NamedTuple):
@@ -101,19 +136,7 @@ class LSNNCore(RecurrentCore):
         super().__init__()
         self.steps_per_observation = steps_per_observation
         self.network = SpikingRNN(settings, input_size, generator)
-        shape = (output_size, self.network.num_neurons)
-        wiring = settings.wiring
-        self.readout = LeakyReadout(
-            self.network.num_neurons,
-            output_size,
-            tau=tau_readout,
-            dt=settings.dt,
-            generator=generator,
-            wiring=draw_wiring(shape, wiring.connectivity, generator, pre_signs=self.network.signs)
-            if wiring.managed
-            else None,
-            feedback=Feedback(settings.feedback),
-        )
+        self.readout = draw_readout(self.network, output_size, tau_readout, generator)
 
     def wired_matrices(self) -> list[WiredMatrix]:
         """Return the input, recurrent and readout matrices, where their connections or signs are managed."""
@@ -123,6 +146,16 @@ class LSNNCore(RecurrentCore):
     def initial_state(self, batch_size: int) -> LSNNState:
         """Return the rest state of ``batch_size`` networks."""
         return LSNNState(self.network.initial_state(batch_size), self.readout.initial_state(batch_size))
+
+    def pack(self, state: LSNNState) -> Tensor:
+        """Return a state as one tensor ``[B, (4 + D) N + K]``."""
+        return torch.cat([state.network.pack(), state.readout], dim=1)
+
+    def unpack(self, packed: Tensor) -> LSNNState:
+        """Turn ``pack``'s tensor back into a state."""
+        outputs = len(self.readout.weight)
+        network, readout = packed.split([packed.shape[1] - outputs, outputs], dim=1)
+        return LSNNState(SpikingState.unpack(network, self.network.num_neurons), readout)
 
     def draw_noise(self, steps: int, batch_size: int, generator: torch.Generator) -> Tensor | None:
         """Return the network's noise for ``steps`` environment steps ``[T * S, B, N]``, or None."""
@@ -165,6 +198,14 @@ class GatedCore(RecurrentCore):
         """Return the rest state: one tensor ``[B, H]`` of a GRU, two of an LSTM."""
         rest = self.readout.weight.new_zeros(batch_size, self.cell.hidden_size)
         return (rest, rest.clone()) if isinstance(self.cell, nn.LSTMCell) else (rest,)
+
+    def pack(self, state: tuple[Tensor, ...]) -> Tensor:
+        """Return a state as one tensor ``[B, H]`` or, of an LSTM, ``[B, 2 H]``."""
+        return torch.cat(state, dim=1)
+
+    def unpack(self, packed: Tensor) -> tuple[Tensor, ...]:
+        """Turn ``pack``'s tensor back into a state."""
+        return packed.split(self.cell.hidden_size, dim=1)
 
     def draw_noise(self, steps: int, batch_size: int, generator: torch.Generator) -> None:
         """Return None: there is no noise."""

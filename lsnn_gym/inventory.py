@@ -11,6 +11,7 @@ from lsnn_gym import cores, data
 from lsnn_gym.engine import ENGINES
 from lsnn_gym.envs.reference_policies import REFERENCE_POLICIES
 from lsnn_gym.experiment import config_names
+from lsnn_gym.tasks.registry import TASKS
 
 
 def _first_line(thing: object) -> str:
@@ -45,8 +46,21 @@ def _data_sets() -> dict[str, str]:
     return {name: data.describe(name).summary for name in data.names()}
 
 
+def _tasks() -> dict[str, str]:
+    return {name: _first_line(settings) for name, settings in TASKS.items()}
+
+
+def _rules() -> dict[str, str]:
+    return {
+        "bptt": "Backpropagation through time with pseudo-derivatives (network.rule).",
+        "eprop": "e-prop: no gradient through spikes between neurons; network.feedback says how errors come back.",
+    }
+
+
 INVENTORY: dict[str, Callable[[], dict[str, str]]] = {
     "envs": _envs,
+    "tasks": _tasks,
+    "rules": _rules,
     "configs": _configs,
     "cores": _cores,
     "engines": lambda: {name: _first_line(engine) for name, engine in ENGINES.items()},

@@ -250,7 +250,7 @@ def of_another_agent(checkpoint: Path) -> None:
         (truncated, "model.safetensors"),
         (from_the_future, "99"),
         (foreign, "somebody-elses"),
-        (of_another_agent, "checkpoint of another agent: "),
+        (of_another_agent, "checkpoint of another network: "),
     ],
 )
 @pytest.mark.parametrize("command", ["train", "evaluate", "render"])

@@ -6,11 +6,16 @@ recurrent networks of spiking neurons, Nature Communications 11:3625, 2020, and 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field, model_validator
 from torch import Tensor
+
+from lsnn_gym.settings import Settings
+from lsnn_gym.tasks.task import IGNORED, Batch, Split, Task, generator_for, slices
 
 NUM_GROUPS = 4
 
@@ -118,3 +123,71 @@ def decision_loss(outputs: Tensor, targets: Tensor, recall: int = 150) -> Tensor
 def decision_error(outputs: Tensor, targets: Tensor, recall: int = 150) -> float:
     """Return the fraction of trials whose mean readout over the last ``recall`` steps picks the wrong side."""
     return (outputs[-recall:].mean(dim=0).argmax(dim=1) != targets).double().mean().item()
+
+
+class EvidenceSettings(Settings):
+    """Cues left and right, a delay, then the question on which side there were more."""
+
+    kind: Literal["evidence-accumulation"] = "evidence-accumulation"
+    group_size: int = Field(default=10, ge=1, description="neurons of each of the four input groups")
+    num_cues: int = Field(default=7, ge=1, description="an odd number, for there to be a majority")
+    cue: int = Field(default=100, ge=1, description="steps a cue is shown")
+    interval: int = Field(default=150, ge=1, description="steps from cue to cue, the pause first")
+    delay: int = Field(default=1050, ge=0, description="steps from the last cue to the question")
+    recall: int = Field(default=150, ge=1, description="steps the question is shown; divides the trial")
+    evaluation_sequences: int = Field(default=512, ge=1, description="trials of validation and of test")
+
+    @property
+    def timing(self) -> Timing:
+        """Return when things happen."""
+        return Timing(self.num_cues, self.cue, self.interval, self.delay, self.recall)
+
+    @model_validator(mode="after")
+    def _check(self) -> EvidenceSettings:
+        if self.num_cues % 2 == 0:
+            raise ValueError(
+                f"num_cues is {self.num_cues}: expected an odd number, for there to be a majority"
+            )
+        if self.cue > self.interval:
+            raise ValueError(f"cue is {self.cue}: expected at most the interval, {self.interval}")
+        if self.timing.steps % self.recall:
+            raise ValueError(
+                f"recall is {self.recall}: expected to divide the trial's {self.timing.steps} steps"
+            )
+        return self
+
+    def make(self) -> EvidenceTask:
+        """Return the task."""
+        return EvidenceTask(self)
+
+
+class EvidenceTask(Task):
+    """Evidence accumulation as ``draw_batch`` draws it; the last window asks."""
+
+    num_classes = 2
+    figure = "decision_error"
+
+    def __init__(self, settings: EvidenceSettings) -> None:
+        self.settings = settings
+        self.input_size = NUM_GROUPS * settings.group_size
+
+    def training_batch(self, size: int, number: int, seed: int) -> Batch:
+        """Draw a batch."""
+        return self._draw(size, generator_for(seed, "evidence-accumulation", number))
+
+    def batches(self, split: Split, size: int) -> Iterator[Batch]:
+        """Draw the trials of a split."""
+        generator = generator_for(0, f"evidence-accumulation {split}")
+        for part in slices(self.settings.evaluation_sequences, size):
+            yield self._draw(part.stop - part.start, generator)
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Return ``decision_loss``, whose cross-entropy is of each step of the question, not of their mean."""
+        return decision_loss(outputs, batch.targets[-1], self.settings.recall)
+
+    def _draw(self, size: int, generator: torch.Generator) -> Batch:
+        timing = self.settings.timing
+        drawn = draw_batch(size, generator, group_size=self.settings.group_size, timing=timing)
+        targets = torch.full((timing.steps // timing.recall, size), IGNORED)
+        targets[-1] = drawn.targets
+        return Batch(drawn.spikes, targets)

@@ -6,12 +6,20 @@ of spiking neurons, NIPS 2018, and the authors' code.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Literal
+
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import Field, model_validator
 from torch import Tensor
 
+from lsnn_gym.data import digits, fashion_mnist, mnist
+from lsnn_gym.settings import Settings
+from lsnn_gym.tasks.coding import crossings
 from lsnn_gym.tasks.scoring import block_means
+from lsnn_gym.tasks.task import IGNORED, Batch, Split, Task, shuffled_indices, slices
 
 CUE_STEPS = 56  # twice the 28 pixels of a row
 
@@ -42,12 +50,11 @@ def threshold_crossings(
     if num_channels < 4 or num_channels % 2:
         raise ValueError(f"num_channels is {num_channels}: expected an even number of at least 4")
     shown = grey_values(images, repeats)
-    levels = torch.as_tensor(np.linspace(0, 1, num_channels // 2)[:-1]).to(shown)
-    above = shown >= levels
+    onset, offset = crossings(shown, torch.as_tensor(np.linspace(0, 1, num_channels // 2)[:-1]))
     steps, batch_size, _ = shown.shape
     spikes = shown.new_zeros(steps + repeats * cue_steps, batch_size, num_channels)
-    spikes[: steps - 1, :, 0:-2:2] = (~above[:-1] & above[1:]).to(shown.dtype)
-    spikes[: steps - 1, :, 1:-2:2] = (above[:-1] & ~above[1:]).to(shown.dtype)
+    spikes[:steps, :, 0:-2:2] = onset[:, :, 0]
+    spikes[:steps, :, 1:-2:2] = offset[:, :, 0]
     spikes[:steps, :, -2] = (shown[:, :, 0] == 1).to(shown.dtype)
     spikes[steps:, :, -1] = 1
     return spikes
@@ -105,3 +112,144 @@ def classification_loss(outputs: Tensor, labels: Tensor, num_blocks: int = 30) -
 def accuracy(outputs: Tensor, labels: Tensor, num_blocks: int = 30) -> float:
     """Return which fraction of the ``labels`` ``[B]`` has the highest logit."""
     return (class_logits(outputs, num_blocks).argmax(dim=1) == labels).double().mean().item()
+
+
+class SequentialImagesSettings(Settings):
+    """An image is shown piece by piece; its class is asked for at the end."""
+
+    kind: Literal["sequential-images"] = "sequential-images"
+    data: Literal["mnist", "fashion-mnist", "digits"] = Field(
+        default="mnist", description="images of 28 x 28 or, scikit-learn's digits, 8 x 8"
+    )
+    coding: Literal["threshold-crossing", "grey", "rows"] = Field(
+        default="threshold-crossing",
+        description="pixel by pixel as spikes at grey levels or as one current, or row by row as currents",
+    )
+    channels: int = Field(default=80, ge=4, multiple_of=2, description="of threshold-crossing")
+    repeats: int = Field(default=1, ge=1, description="steps each pixel or row is shown")
+    cue: int | None = Field(
+        default=None,
+        ge=0,
+        description="how long an own channel asks for the answer, in units of repeats; by default two rows of "
+        "pixels for threshold-crossing, else 0",
+    )
+    answer: int | None = Field(
+        default=None,
+        ge=1,
+        description="over how many of the last units the readouts are averaged; by default half of the cue, or 1",
+    )
+    permutation: int | None = Field(
+        default=None, ge=0, description="seed of another order of the pixels, the same for all images"
+    )
+    validation_images: int = Field(
+        default=5000, ge=1, description="the first of the training images, not trained on"
+    )
+
+    def make(self) -> SequentialImagesTask:
+        """Return the task."""
+        return SequentialImagesTask(self)
+
+    @property
+    def side(self) -> int:
+        """Return the images' height and width."""
+        return 8 if self.data == "digits" else 28
+
+    @property
+    def units(self) -> int:
+        """Return how many pixels or rows an image has."""
+        return self.side if self.coding == "rows" else self.side**2
+
+    @property
+    def cue_units(self) -> int:
+        """Return the length of the cue."""
+        default = 2 * self.side if self.coding == "threshold-crossing" else 0
+        return default if self.cue is None else self.cue
+
+    @property
+    def answer_units(self) -> int:
+        """Return the length of the window that is the answer."""
+        return max(1, self.cue_units // 2) if self.answer is None else self.answer
+
+    @model_validator(mode="after")
+    def _check(self) -> SequentialImagesSettings:
+        whole = self.units + self.cue_units
+        if whole % self.answer_units:
+            raise ValueError(
+                f"answer is {self.answer_units}: expected to divide the sequence of {whole} units"
+            )
+        return self
+
+
+class SequentialImagesTask(Task):
+    """Sequential MNIST, or the same with other images and codings.
+
+    The source of the images is read when the first batch is asked for.
+    """
+
+    num_classes = 10
+
+    def __init__(self, settings: SequentialImagesSettings) -> None:
+        self.settings = settings
+        cue_channel = int(settings.cue_units > 0)
+        self.input_size = {
+            "threshold-crossing": settings.channels,
+            "grey": 1 + cue_channel,
+            "rows": settings.side + cue_channel,
+        }[settings.coding]
+        self._loaded: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def training_batch(self, size: int, number: int, seed: int) -> Batch:
+        """Return images in random order, pass after pass."""
+        images, labels = self._images("train")
+        index = torch.from_numpy(shuffled_indices(len(images), size, number, seed))
+        return self._batch(images[index], labels[index])
+
+    def batches(self, split: Split, size: int) -> Iterator[Batch]:
+        """Return the images of a split in order."""
+        images, labels = self._images(split)
+        for part in slices(len(images), size):
+            yield self._batch(images[part], labels[part])
+
+    def _images(self, split: str) -> tuple[Tensor, Tensor]:
+        """Return grey values ``[M, P]`` in [0, 1] and labels ``[M]``."""
+        if split not in self._loaded:
+            load = {"mnist": mnist, "fashion-mnist": fashion_mnist, "digits": digits}[self.settings.data]
+            images, labels = load("test" if split == "test" else "train")
+            held_out = min(self.settings.validation_images, len(images) // 5)
+            part = {"train": slice(held_out, None), "validation": slice(held_out), "test": slice(None)}[split]
+            brightest = 16 if self.settings.data == "digits" else 255
+            grey = torch.from_numpy(
+                images[part].reshape(-1, self.settings.side**2).astype(np.float32) / brightest
+            )
+            if self.settings.permutation is not None:
+                grey = permute_pixels(grey, self.settings.permutation)
+            self._loaded[split] = grey, torch.from_numpy(labels[part])
+        return self._loaded[split]
+
+    def _batch(self, images: Tensor, labels: Tensor) -> Batch:
+        settings = self.settings
+        if settings.coding == "threshold-crossing":
+            inputs = threshold_crossings(images, settings.channels, settings.repeats, settings.cue_units)
+        else:
+            length = settings.side if settings.coding == "rows" else 1
+            inputs = with_cue(
+                image_rows(images, length, settings.repeats), settings.repeats * settings.cue_units
+            )
+        windows = (settings.units + settings.cue_units) // settings.answer_units
+        targets = torch.full((windows, len(labels)), IGNORED)
+        targets[-1] = labels
+        return Batch(inputs, targets)
+
+
+def with_cue(inputs: Tensor, steps: int) -> Tensor:
+    """Return inputs ``[T, B, I]`` followed by ``steps`` in which one further channel alone is 1.
+
+    Without a cue (0 steps) there is no further channel either.
+    """
+    if steps == 0:
+        return inputs
+    shown, batch_size, channels = inputs.shape
+    cued = inputs.new_zeros(shown + steps, batch_size, channels + 1)
+    cued[:shown, :, :channels] = inputs
+    cued[shown:, :, channels] = 1
+    return cued

@@ -10,15 +10,18 @@ of spiking neurons, NIPS 2018, and the authors' code.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
+from lsnn_gym.settings import Settings
 from lsnn_gym.tasks.scoring import block_means
+from lsnn_gym.tasks.task import IGNORED, Batch, Split, Task, generator_for, slices
 
 STORE, RECALL = 2, 3
 NUM_GROUPS = 4
@@ -186,3 +189,45 @@ def recall_error(outputs: Tensor, batch: StoreRecallBatch) -> float:
     """Return the fraction of the recalls that readouts ``[T, B, 2]`` get wrong."""
     logits, bits = recall_logits(outputs, batch)
     return (logits.argmax(dim=1) != bits).double().mean().item()
+
+
+class StoreRecallSettings(Settings):
+    """Keep a bit in memory from a store command to a recall command."""
+
+    kind: Literal["store-recall"] = "store-recall"
+    num_inputs: int = Field(default=100, ge=NUM_GROUPS, description="input neurons, in four groups")
+    length: int = Field(default=12, ge=3, description="symbols of a sequence")
+    mean_delay: float = Field(default=6.0, gt=0, description="from a store to its recall, in symbols")
+    duration: int = Field(default=200, ge=1, description="steps of a symbol")
+    rate: float = Field(default=50.0, gt=0, description="of the input neurons of an active group, in Hz")
+    evaluation_sequences: int = Field(default=512, ge=1, description="sequences of validation and of test")
+
+    def make(self) -> StoreRecallTask:
+        """Return the task."""
+        return StoreRecallTask(self)
+
+
+class StoreRecallTask(Task):
+    """Store-recall as ``draw_batch`` draws it: a window is a symbol, and the recalls ask."""
+
+    num_classes = 2
+    figure = "recall_error"
+
+    def __init__(self, settings: StoreRecallSettings) -> None:
+        self.settings = settings
+        self.input_size = settings.num_inputs
+
+    def training_batch(self, size: int, number: int, seed: int) -> Batch:
+        """Draw a batch."""
+        return self._draw(size, generator_for(seed, "store-recall", number))
+
+    def batches(self, split: Split, size: int) -> Iterator[Batch]:
+        """Draw the sequences of a split."""
+        generator = generator_for(0, f"store-recall {split}")
+        for part in slices(self.settings.evaluation_sequences, size):
+            yield self._draw(part.stop - part.start, generator)
+
+    def _draw(self, size: int, generator: torch.Generator) -> Batch:
+        given = self.settings.model_dump(exclude={"kind", "evaluation_sequences"})
+        drawn = draw_batch(size, generator, **given)
+        return Batch(drawn.spikes, torch.where(drawn.is_recall, drawn.targets, IGNORED))

@@ -25,7 +25,10 @@ class Trainer(Protocol):
         ...
 
     def run_iteration(self) -> Figures:
-        """Do one iteration and return its figures, ``iteration`` and ``environment_steps`` among them."""
+        """Do one iteration and return its figures.
+
+        Among them are ``iteration`` and either ``environment_steps`` or ``simulation_steps``.
+        """
         ...
 
     def checkpoint(self) -> Checkpoint:
@@ -94,7 +97,7 @@ def train(
             started = time.perf_counter()
             figures = trainer.run_iteration()
             seconds = time.perf_counter() - started
-            speed = (figures.get("environment_steps") or 0) / seconds
+            speed = (figures.get("environment_steps") or figures.get("simulation_steps") or 0) / seconds
             metrics.append(figures)
             times = {"seconds": seconds, "steps_per_second": speed}
             timing.append({"iteration": figures["iteration"], **times})

@@ -110,7 +110,7 @@ def test_a_checkpoint_without_wiring_is_refused(tmp_path):
     plain = make_trainer()
     assert not isinstance(plain.ppo.optimizer, WiredOptimizer)
     path = save_checkpoint(tmp_path, plain.checkpoint())
-    with pytest.raises(UserError, match="checkpoint of another agent"):
+    with pytest.raises(UserError, match="checkpoint of another network"):
         make_trainer(kind="deep_r", connectivity=0.2).restore(load_checkpoint(path))
 
 

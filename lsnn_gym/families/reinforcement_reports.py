@@ -1,17 +1,19 @@
-"""What a run shows of itself: the table of figures, the learning curve, an episode."""
+"""What a run of reinforcement learning shows of itself: the table of figures, the learning curve, an episode."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+from gymnasium.vector import VectorEnv
 
+from lsnn_gym.agents.actor_critic import ActorCritic
 from lsnn_gym.agents.filming import film_episode, film_rendered_episode, show_episode
 from lsnn_gym.envs.water_maze_vector import WaterMazeVectorEnv
 from lsnn_gym.errors import UserError
-from lsnn_gym.experiment import Experiment, experiment_of, load_run_agent, make_env
 from lsnn_gym.pictures import Panel, learning_curves
 from lsnn_gym.training.metrics import read_metrics
 from lsnn_gym.training.run_folder import RunFolder
@@ -27,7 +29,7 @@ _WIDTH = 20
 
 
 def results_table(figures: dict[str, Any]) -> str:
-    """Lay the figures of ``experiment.evaluate_run`` out as text: agent and reference policies, a row each.
+    """Lay the figures of ``Reinforcement.evaluate`` out as text: agent and reference policies, a row each.
 
     Latencies are in environment steps.
     """
@@ -37,6 +39,8 @@ def results_table(figures: dict[str, Any]) -> str:
     for name, row in {"agent": figures, **figures["references"]}.items():
         cells = ("-" if row.get(key) is None else f"{row[key]:.2f}" for key in _COLUMNS)
         lines.append(f"{name.replace('_', ' '):<{_WIDTH}}" + "".join(f"{cell:>{_WIDTH}}" for cell in cells))
+    for name, row in figures.get("auxiliary", {}).items():
+        lines.append(f"{name}: " + ", ".join(f"{key} {value:.3g}" for key, value in row.items()))
     return "\n".join(lines)
 
 
@@ -45,7 +49,7 @@ def write_learning_curve(run: RunFolder, figures: dict[str, Any]) -> None:
 
     Args:
         run: With metrics.
-        figures: Of ``experiment.evaluate_run``, for the reference policies.
+        figures: Of ``Reinforcement.evaluate``, for the reference policies.
     """
     metrics = read_metrics(run.metrics)
     if "goals_per_episode" in figures:
@@ -65,33 +69,67 @@ def write_learning_curve(run: RunFolder, figures: dict[str, Any]) -> None:
     learning_curves(metrics, panels, run.learning_curve, title=run.path.name)
 
 
-def film_run(run: RunFolder, path: Path, seed: int = 0) -> None:
-    """Record an episode of a run's agent; of a water maze with the spikes, else as the environment draws itself.
+def film_run(
+    agent: ActorCritic,
+    env: VectorEnv,
+    env_id: str,
+    options: Mapping[str, Any],
+    path: Path,
+    seed: int,
+    deterministic: bool,
+) -> None:
+    """Record an episode of an agent; of a water maze with the spikes, else as the environment draws itself.
+
+    Args:
+        agent: That acts.
+        env: One lane of its environment.
+        env_id: Name of that environment.
+        options: With which it was made.
+        path: The film or picture.
+        seed: Of the episode.
+        deterministic: Whether the agent takes the mean of its policy.
 
     Raises:
         UserError: The environment cannot draw itself, or the file cannot be written.
     """
-    experiment = experiment_of(run)
-    env = make_env(experiment.env, 1)
-    agent = load_run_agent(run, experiment, env)
-    deterministic = experiment.evaluate.deterministic
     if isinstance(env.unwrapped, WaterMazeVectorEnv):
         film_episode(agent, env, path, seed=seed, deterministic=deterministic)
         return
-    with closing(_drawing_env(experiment, "rgb_array")) as single:
+    with closing(_drawing_env(env_id, options, "rgb_array")) as single:
         film_rendered_episode(agent, single, path, seed=seed, deterministic=deterministic)
 
 
-def show_run(run: RunFolder, seed: int = 0) -> float:
-    """Show an episode of a run's agent in a window; return its return."""
-    experiment = experiment_of(run)
-    agent = load_run_agent(run, experiment, make_env(experiment.env, 1))
-    with closing(_drawing_env(experiment, "human")) as env:
-        return show_episode(agent, env, seed=seed, deterministic=experiment.evaluate.deterministic)
+def show_run(
+    agent: ActorCritic, env_id: str, options: Mapping[str, Any], seed: int, deterministic: bool
+) -> None:
+    """Show an episode of an agent in a window (arguments as in ``film_run``)."""
+    with closing(_drawing_env(env_id, options, "human")) as env:
+        show_episode(agent, env, seed=seed, deterministic=deterministic)
 
 
-def _drawing_env(experiment: Experiment, render_mode: str) -> gym.Env[Any, Any]:
+def _drawing_env(env_id: str, options: Mapping[str, Any], render_mode: str) -> gym.Env[Any, Any]:
     try:
-        return gym.make(experiment.env.id, render_mode=render_mode, **experiment.env.options)
+        return gym.make(env_id, render_mode=render_mode, **options)
     except (gym.error.Error, TypeError, ValueError) as error:
-        raise UserError(f"{experiment.env.id} cannot draw itself: {error}") from None
+        raise UserError(f"{env_id} cannot draw itself: {error}") from None
+
+
+HEADLINES = {
+    "goals_per_episode": ("goals", "{:.2f}"),
+    "first_latency": ("first", "{:.1f}"),
+    "later_latency": ("later", "{:.1f}"),
+    "firing_rate_hz": ("rate", "{:.0f} Hz"),
+}
+"""The figures for the progress bar, their short names and formats."""
+
+
+def headline(figures: Mapping[str, Any]) -> dict[str, str]:
+    """Return the figures that matter, short, for the progress bar."""
+    if "goals_per_episode" not in figures:
+        return {"return": f"{figures.get('episode_return') or 0:.2f}"}
+    shown = {}
+    for key, (label, form) in HEADLINES.items():
+        value = figures.get(key)
+        if value is not None:
+            shown[label] = form.format(value)
+    return shown

@@ -1,0 +1,26 @@
+"""Still pictures of what was learned, done and fired.
+
+Drawing needs the extra ``render`` (matplotlib); importing this package does not. No global matplotlib state is
+used: functions draw on the Axes they are given, or write a PNG file.
+"""
+
+from lsnn_gym.pictures.curves import Panel, learning_curve, learning_curves
+from lsnn_gym.pictures.episodes import episode_picture, group_bounds, spike_raster, trajectory
+from lsnn_gym.pictures.sequences import SequencePicture, draw_sequence
+from lsnn_gym.pictures.style import BACKGROUND, GOAL_COLOR, GROUP_COLORS, Color
+
+__all__ = [
+    "BACKGROUND",
+    "GOAL_COLOR",
+    "GROUP_COLORS",
+    "Color",
+    "Panel",
+    "SequencePicture",
+    "draw_sequence",
+    "episode_picture",
+    "group_bounds",
+    "learning_curve",
+    "learning_curves",
+    "spike_raster",
+    "trajectory",
+]

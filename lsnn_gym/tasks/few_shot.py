@@ -1,0 +1,136 @@
+"""Few-shot learning of characters: learn within an episode which label belongs to which character.
+
+In every episode a few characters are shown several times each, by different hands, in random order, and dealt
+labels that mean nothing elsewhere. With each drawing comes the label of the drawing before, so that the network
+has to keep both and bind them: the first showing of a character can only be guessed.
+
+Source: Santoro, Bartunov, Botvinick, Wierstra, Lillicrap: Meta-learning with memory-augmented neural networks,
+ICML 2016; characters of Lake, Salakhutdinov, Tenenbaum, Science 2015.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from lsnn_gym.data import Episodes, omniglot, sample_episodes
+from lsnn_gym.seeding import derived_seed
+from lsnn_gym.settings import Settings
+from lsnn_gym.tasks.task import IGNORED, Batch, Split, Task, slices
+
+
+class FewShotSettings(Settings):
+    """N-way K-shot episodes of Omniglot characters, each label one showing late."""
+
+    kind: Literal["few-shot"] = "few-shot"
+    ways: int = Field(default=5, ge=2, description="characters of an episode")
+    shots: int = Field(default=10, ge=1, description="how often each is shown")
+    showing: int = Field(default=10, ge=1, description="steps of a showing")
+    answer: int = Field(
+        default=5, ge=1, description="over how many of its last steps readouts are averaged; divides it"
+    )
+    pooling: Literal[1, 2, 4] = Field(
+        default=2, description="side of the squares of pixels that are averaged"
+    )
+    rotate: bool = Field(
+        default=True, description="train on characters turned by quarters as characters of their own"
+    )
+    validation_characters: int = Field(
+        default=144, ge=1, description="the last of the background characters, not trained on"
+    )
+    evaluation_episodes: int = Field(default=512, ge=1, description="episodes of validation and of test")
+
+    @model_validator(mode="after")
+    def _check(self) -> FewShotSettings:
+        if self.showing % self.answer:
+            raise ValueError(
+                f"answer is {self.answer}: expected to divide the showing's {self.showing} steps"
+            )
+        return self
+
+    def make(self) -> FewShotTask:
+        """Return the task."""
+        return FewShotTask(self)
+
+
+class FewShotTask(Task):
+    """Few-shot episodes: training and validation on Omniglot's background set, test on its evaluation set.
+
+    Inputs are grey values of the drawing, 0 to 1, and the label before, one-hot, both for the whole showing.
+    """
+
+    group_name = "presentation"
+
+    def __init__(self, settings: FewShotSettings) -> None:
+        self.settings = settings
+        self.num_classes = settings.ways
+        self.input_size = (28 // settings.pooling) ** 2 + settings.ways
+        self._loaded: dict[str, np.ndarray] = {}
+
+    def training_batch(self, size: int, number: int, seed: int) -> Batch:
+        """Draw a batch of episodes."""
+        generator = np.random.default_rng(derived_seed(seed, "few-shot", number))
+        return self._draw("train", size, generator, rotate=self.settings.rotate)
+
+    def batches(self, split: Split, size: int) -> Iterator[Batch]:
+        """Draw the episodes of a split."""
+        generator = np.random.default_rng(derived_seed(0, f"few-shot {split}"))
+        for part in slices(self.settings.evaluation_episodes, size):
+            yield self._draw(split, part.stop - part.start, generator, rotate=False)
+
+    def _characters(self, split: str) -> np.ndarray:
+        """Return drawings uint8 ``[characters, 20, 28, 28]``."""
+        if split not in self._loaded:
+            images = omniglot("evaluation" if split == "test" else "background", 28).images
+            held_out = self.settings.validation_characters
+            part = {"train": slice(-held_out), "validation": slice(-held_out, None), "test": slice(None)}[
+                split
+            ]
+            self._loaded[split] = images[part]
+        return self._loaded[split]
+
+    def _draw(self, split: str, size: int, generator: np.random.Generator, *, rotate: bool) -> Batch:
+        settings = self.settings
+        episodes = sample_episodes(
+            self._characters(split),
+            batch=size,
+            ways=settings.ways,
+            shots=settings.shots,
+            generator=generator,
+            rotate=rotate,
+        )
+        inputs = episode_inputs(episodes, settings.ways, settings.pooling)
+        per_showing = settings.showing // settings.answer
+        targets, groups = (
+            _at_last_window(torch.from_numpy(each), per_showing)
+            for each in (episodes.labels, episodes.presentations)
+        )
+        return Batch(inputs.repeat_interleave(settings.showing, dim=0), targets, groups)
+
+
+def episode_inputs(episodes: Episodes, ways: int, pooling: int = 1) -> Tensor:
+    """Return one input a showing ``[showings, B, (side / pooling)^2 + ways]``: grey values, then the label before.
+
+    Args:
+        episodes: From ``data.sample_episodes``.
+        ways: Labels there are.
+        pooling: Side of the squares of pixels that are averaged.
+    """
+    grey = torch.from_numpy(episodes.images).to(torch.float32) / 255
+    pooled = F.avg_pool2d(grey, pooling) if pooling > 1 else grey
+    # The label -1, before the first showing, is the zero row that is dropped.
+    before = F.one_hot(torch.from_numpy(episodes.previous_labels) + 1, ways + 1)[..., 1:]
+    return torch.cat([pooled.flatten(2), before.to(pooled.dtype)], dim=2)
+
+
+def _at_last_window(values: Tensor, windows: int) -> Tensor:
+    """Return ``[showings * windows, B]``: each showing's value at its last window, ``IGNORED`` at the others."""
+    spread = torch.full((len(values), windows, values.shape[1]), IGNORED)
+    spread[:, -1] = values
+    return spread.flatten(0, 1)

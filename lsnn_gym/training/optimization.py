@@ -1,0 +1,135 @@
+"""What every trainer does with optimisers: make them, wired or not, and put them into checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lsnn_gym.adam import EpsilonHatAdam
+from lsnn_gym.errors import UserError, unknown
+from lsnn_gym.rewiring import KINDS, WiredOptimizer
+from lsnn_gym.training.checkpoint import Checkpoint
+from lsnn_gym.training.optimizer_state import optimizer_tensors, restore_optimizer
+from lsnn_gym.wiring import WiredMatrix
+
+OptimizerName = Literal["adam", "epsilon-hat-adam"]
+
+_WIRING = "wiring:"
+"""Begins the names of a wiring optimiser's tensors in a checkpoint."""
+
+
+def make_optimizer(
+    module: nn.Module,
+    matrices: Sequence[WiredMatrix],
+    *,
+    learning_rate: float,
+    epsilon: float,
+    wiring: Literal["dense", "deep_r", "fixed_sparse"],
+    seed: int,
+    name: OptimizerName = "adam",
+) -> Optimizer:
+    """Make the optimiser of all trained parameters of ``module``.
+
+    Args:
+        module: What is trained.
+        matrices: Those of its weights whose connections or signs are managed; none for a plain optimiser.
+        learning_rate: At the start.
+        epsilon: Adam's.
+        wiring: How ``matrices`` are managed.
+        seed: Of the random connections.
+        name: Adam as PyTorch has it, or as TensorFlow 1.
+    """
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    kind = {"adam": torch.optim.Adam, "epsilon-hat-adam": EpsilonHatAdam}[name]
+    optimizer: Optimizer = kind(trained, lr=learning_rate, eps=epsilon)
+    if matrices:
+        optimizer = KINDS[wiring](optimizer, matrices, torch.Generator().manual_seed(seed))
+    return optimizer
+
+
+def decayed(learning_rate: float, factor: float, every: int, iteration: int) -> float:
+    """Return the learning rate of ``iteration``, counted from 0: times ``factor`` after each ``every``."""
+    return learning_rate * factor ** (iteration // every)
+
+
+def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
+    """Give all groups of parameters this learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+
+
+def step(optimizer: Optimizer, loss: Tensor, max_gradient_norm: float | None) -> Tensor:
+    """Take one step down the gradient of ``loss``; return the gradient's norm before clipping."""
+    optimizer.zero_grad()
+    loss.backward()
+    limit = float("inf") if max_gradient_norm is None else max_gradient_norm
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    norm = nn.utils.clip_grad_norm_(trained, limit)
+    optimizer.step()
+    return norm
+
+
+def connections(optimizer: Optimizer) -> dict[str, int]:
+    """Return, for the metrics, how many connections a wired optimiser's matrices have; else nothing."""
+    return {"connections": sum(optimizer.connections())} if isinstance(optimizer, WiredOptimizer) else {}
+
+
+def make_checkpoint(iteration: int, module: nn.Module, optimizer: Optimizer) -> Checkpoint:
+    """Return the weights of ``module`` and everything that ``optimizer`` keeps, wiring included."""
+    inner = optimizer.inner if isinstance(optimizer, WiredOptimizer) else optimizer
+    tensors, scalars = optimizer_tensors(inner, module.named_parameters())
+    if isinstance(optimizer, WiredOptimizer):
+        tensors |= {_WIRING + name: tensor for name, tensor in optimizer.wiring_tensors().items()}
+    return Checkpoint(iteration, module.state_dict(), tensors, {"optimizer": scalars})
+
+
+def restore_checkpoint(
+    checkpoint: Checkpoint, module: nn.Module, optimizer: Optimizer, others: Iterable[str] = ()
+) -> None:
+    """Put back what ``make_checkpoint`` returned, bit for bit.
+
+    Args:
+        checkpoint: Of a module and an optimiser made from the same settings.
+        module: Gets the weights.
+        optimizer: Gets its state.
+        others: Names of further training tensors, which are the caller's.
+
+    Raises:
+        UserError: If it belongs to another module or optimiser.
+    """
+    load_model(module, checkpoint)
+    if "optimizer" not in checkpoint.scalars:
+        raise UserError("the checkpoint holds no optimizer state: it was not written by this trainer")
+    own = {name: each for name, each in checkpoint.training.items() if name not in set(others)}
+    plain = {name: each for name, each in own.items() if not name.startswith(_WIRING)}
+    inner = optimizer.inner if isinstance(optimizer, WiredOptimizer) else optimizer
+    restore_optimizer(inner, module.named_parameters(), plain, checkpoint.scalars["optimizer"])
+    if isinstance(optimizer, WiredOptimizer):
+        # After the weights: these follow from what is restored here.
+        wired = {name.removeprefix(_WIRING): each for name, each in own.items() if name.startswith(_WIRING)}
+        optimizer.restore_wiring(wired)
+
+
+def load_model(module: nn.Module, checkpoint: Checkpoint) -> None:
+    """Give ``module`` the weights and constants of ``checkpoint``.
+
+    Raises:
+        UserError: If a tensor is missing, unknown or of another shape, naming it.
+    """
+    expected: dict[str, Any] = module.state_dict()
+    for name in checkpoint.model:
+        if name not in expected:
+            raise UserError(f"checkpoint of another network: {unknown('tensor', name, expected)}")
+    for name, tensor in expected.items():
+        if name not in checkpoint.model:
+            raise UserError(f"checkpoint of another network: it lacks the tensor {name!r}")
+        found = checkpoint.model[name].shape
+        if found != tensor.shape:
+            raise UserError(
+                f"checkpoint of another network: {name!r} is {list(found)}, expected {list(tensor.shape)}"
+            )
+    module.load_state_dict(dict(checkpoint.model))

@@ -1,0 +1,303 @@
+"""The supervised trainer: sequences of a task in, better weights out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from lsnn_gym.cores import CoreName, CoreOutput, LSNNCore, make_core
+from lsnn_gym.recurrent import NetworkSettings
+from lsnn_gym.seeding import derived_seed
+from lsnn_gym.settings import Settings
+from lsnn_gym.tasks.scoring import rate_loss
+from lsnn_gym.tasks.task import Batch, Scores, Split, Task, generator_for, score, total
+from lsnn_gym.training.auxiliary import AuxiliarySettings, AuxiliaryTasks
+from lsnn_gym.training.checkpoint import Checkpoint
+from lsnn_gym.training.denormals import flushed_denormals
+from lsnn_gym.training.loop import Figures
+from lsnn_gym.training.optimization import (
+    OptimizerName,
+    connections,
+    decayed,
+    make_checkpoint,
+    make_optimizer,
+    restore_checkpoint,
+    set_learning_rate,
+    step,
+)
+from lsnn_gym.wiring import WiredMatrix
+
+_STATE = "state"
+"""Name of the carried state in a checkpoint."""
+
+
+class ModelSettings(Settings):
+    """What reads the sequences."""
+
+    core: CoreName = Field(default="lsnn", description="the recurrent network")
+    hidden_size: int | None = Field(
+        default=None,
+        gt=0,
+        description="units of an lstm or gru core; by default as many as there are neurons",
+    )
+    tau_readout: float = Field(default=20.0, gt=0, description="time constant of the leaky readouts, in ms")
+
+
+class SupervisedTrainSettings(Settings):
+    """A supervised training run."""
+
+    iterations: int = Field(default=1000, ge=1, description="optimiser steps")
+    batch_size: int = Field(default=128, ge=1, description="sequences in each")
+    optimizer: OptimizerName = Field(default="adam", description="Adam as PyTorch has it, or TensorFlow 1")
+    learning_rate: float = Field(default=0.01, gt=0, description="at the start")
+    learning_rate_decay: float = Field(default=0.5, gt=0, le=1, description="factor on the learning rate ...")
+    learning_rate_decay_every: int = Field(default=1000, ge=1, description="... every so many iterations")
+    adam_epsilon: float = Field(default=1e-8, gt=0, description="Adam's epsilon")
+    max_gradient_norm: float | None = Field(
+        default=None, gt=0, description="gradients are scaled down to this norm"
+    )
+    rate_weight: float = Field(
+        default=0.1, ge=0, description="of (rate - target)^2, summed over neurons, per ms^2"
+    )
+    target_rate: float = Field(default=10.0, ge=0, description="firing rate aimed at, in Hz")
+    readout_decay: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share by which readout and adaptive feedback shrink each iteration",
+    )
+    carry_state: bool = Field(
+        default=False,
+        description="whether a batch goes on from the state in which the one before left the network",
+    )
+    validate_every: int = Field(default=100, ge=1, description="iterations from validation to validation")
+    checkpoint_every: int = Field(default=100, ge=1, description="iterations between checkpoints")
+    checkpoints_kept: int = Field(default=3, ge=1, description="older ones are removed")
+    threads: int | None = Field(
+        default=None, ge=1, description="of PyTorch; by default as many as there are cores"
+    )
+    device: str = Field(default="cpu", description="cpu, cuda or cuda:N")
+    auxiliary: tuple[AuxiliarySettings, ...] = Field(
+        default=(), description="further tasks trained beside, on the same spiking network"
+    )
+
+
+class TaskNetwork(nn.Module):
+    """A recurrent core whose readouts are the logits of a task's classes.
+
+    Args:
+        model: Which core.
+        network: Of its spiking network.
+        task: Says how many channels and classes there are.
+        generator: Source of the initial weights.
+        auxiliary: Tasks that share the spiking network.
+        seed: Of their batches.
+
+    Raises:
+        ValueError: If there are auxiliary tasks, but no spiking network to share.
+    """
+
+    def __init__(
+        self,
+        model: ModelSettings,
+        network: NetworkSettings,
+        task: Task,
+        generator: torch.Generator,
+        auxiliary: Sequence[AuxiliarySettings] = (),
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.network_settings = network
+        self.core = make_core(
+            model.core,
+            network,
+            task.input_size,
+            task.num_classes,
+            tau_readout=model.tau_readout,
+            steps_per_observation=1,
+            hidden_size=model.hidden_size,
+            generator=generator,
+        )
+        self.auxiliary: AuxiliaryTasks | None = None
+        if auxiliary:
+            if not isinstance(self.core, LSNNCore):
+                raise ValueError(
+                    f"core is {model.core!r}: auxiliary tasks need 'lsnn', a spiking network to share"
+                )
+            self.auxiliary = AuxiliaryTasks(auxiliary, self.core.network, generator, seed)
+
+    def wired_matrices(self) -> list[WiredMatrix]:
+        """Return all weight matrices whose connections or signs are managed."""
+        if self.auxiliary is None or not isinstance(self.core, LSNNCore):
+            return self.core.wired_matrices()
+        return [*self.core.wired_matrices(), *self.auxiliary.wired_matrices(self.core.network)]
+
+    def forward(self, inputs: Tensor, state: Any, noise: Tensor | None) -> tuple[CoreOutput, Any]:
+        """Return readouts ``[T, B, K]`` and spikes ``[T, B, N]``, and the state after the last step.
+
+        Args:
+            inputs: ``[T, B, I]``.
+            state: Before the first step.
+            noise: From ``draw_noise``.
+        """
+        never = inputs.new_zeros(inputs.shape[:2])
+        return self.core(inputs[:, None], state, never, noise)
+
+    def draw_noise(self, inputs: Tensor, seed: int, purpose: str, number: int) -> Tensor | None:
+        """Return the core's noise for ``inputs`` ``[T, B, I]``, which follows from seed, purpose and number."""
+        steps, size, _ = inputs.shape
+        noise = self.core.draw_noise(steps, size, generator_for(seed, purpose, number))
+        return None if noise is None else noise.to(inputs.device)
+
+
+class SupervisedTrainer:
+    """Trains a network on a task, one batch of sequences an iteration.
+
+    Every random number of an iteration follows from the run's seed and the iteration's number.
+
+    Args:
+        network: Trained in place.
+        task: What it learns.
+        settings: Of the training.
+        seed: Of the run.
+    """
+
+    def __init__(
+        self, network: TaskNetwork, task: Task, settings: SupervisedTrainSettings, seed: int
+    ) -> None:
+        self.network = network
+        self.task = task
+        self.settings = settings
+        self.seed = seed
+        self.finished_iterations = 0
+        self.optimizer = make_optimizer(
+            network,
+            network.wired_matrices(),
+            learning_rate=settings.learning_rate,
+            epsilon=settings.adam_epsilon,
+            wiring=network.network_settings.wiring.kind,
+            seed=derived_seed(seed, "rewiring"),
+            name=settings.optimizer,
+        )
+        self._device = next(network.parameters()).device
+        self._carried: Any = None
+
+    @flushed_denormals()
+    def run_iteration(self) -> Figures:
+        """Improve the network on one batch, and return the iteration's figures."""
+        iteration, settings = self.finished_iterations, self.settings
+        rate = decayed(
+            settings.learning_rate,
+            settings.learning_rate_decay,
+            settings.learning_rate_decay_every,
+            iteration,
+        )
+        set_learning_rate(self.optimizer, rate)
+        batch = self.task.training_batch(settings.batch_size, iteration, self.seed).to(self._device)
+        figures: Figures = {"iteration": iteration + 1, **self._improve(batch, iteration)}
+        figures["learning_rate"] = rate
+        figures |= connections(self.optimizer)
+        self.finished_iterations += 1
+        if self._validates(iteration + 1):
+            found = evaluate_network(
+                self.network,
+                self.task,
+                "validation",
+                settings.batch_size,
+                self.seed,
+                carry_state=settings.carry_state,
+            )
+            figures |= {f"validation_{name}": value for name, value in found.items()}
+        return figures
+
+    def _validates(self, finished: int) -> bool:
+        return finished % self.settings.validate_every == 0 or finished == self.settings.iterations
+
+    def _improve(self, batch: Batch, iteration: int) -> Figures:
+        settings, network = self.settings, self.network
+        steps, size, _ = batch.inputs.shape
+        state = network.core.initial_state(size) if self._carried is None else self._carried
+        noise = network.draw_noise(batch.inputs, self.seed, "noise", iteration)
+        output, after = network(batch.inputs, state, noise)
+        if settings.carry_state:
+            self._carried = network.core.unpack(network.core.pack(after).detach())
+        loss = self.task.loss(output.values, batch)
+        figures: Figures = {"loss": loss.item(), "simulation_steps": steps * size}
+        figures |= self.task.figures(score(output.values.detach(), batch))
+        if output.spikes is not None:
+            regulated = rate_loss(output.spikes, settings.target_rate, network.network_settings.dt)
+            loss = loss + settings.rate_weight * regulated
+            figures["rate_loss"] = regulated.item()
+            figures["firing_rate_hz"] = float(output.spikes.detach().mean()) * 1000
+        if network.auxiliary is not None and isinstance(network.core, LSNNCore):
+            added, of_tasks = network.auxiliary.loss(network.core.network, iteration)
+            loss = loss + added
+            figures |= of_tasks
+        figures["gradient_norm"] = step(self.optimizer, loss, settings.max_gradient_norm).item()
+        if settings.readout_decay and isinstance(network.core, LSNNCore):
+            network.core.readout.decay(settings.readout_decay)
+        return figures
+
+    def checkpoint(self) -> Checkpoint:
+        """Return everything needed to go on from here."""
+        made = make_checkpoint(self.finished_iterations, self.network, self.optimizer)
+        if self._carried is None:
+            return made
+        training = {**made.training, _STATE: self.network.core.pack(self._carried)}
+        return Checkpoint(made.iteration, made.model, training, made.scalars)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from ``checkpoint``.
+
+        Raises:
+            UserError: If it belongs to another network or optimiser.
+        """
+        restore_checkpoint(checkpoint, self.network, self.optimizer, others=(_STATE,))
+        carried = checkpoint.training.get(_STATE)
+        self._carried = None if carried is None else self.network.core.unpack(carried.to(self._device))
+        self.finished_iterations = checkpoint.iteration
+
+
+@torch.no_grad()
+def evaluate_network(
+    network: TaskNetwork,
+    task: Task,
+    split: Split,
+    batch_size: int,
+    seed: int,
+    *,
+    carry_state: bool = False,
+) -> dict[str, float]:
+    """Return a network's figures on all sequences of a split: loss, the task's figures, firing rate in Hz.
+
+    Args:
+        network: Not changed.
+        task: What it is judged on.
+        split: Which sequences.
+        batch_size: Sequences at once.
+        seed: Of the network's noise.
+        carry_state: Whether a batch goes on from the state that the one before left; the first starts at rest.
+    """
+    device = next(network.parameters()).device
+    scores: list[Scores] = []
+    weighted = {"loss": 0.0, "firing_rate_hz": 0.0}
+    state, sequences, spiking = None, 0, True
+    for number, given in enumerate(task.batches(split, batch_size)):
+        batch = given.to(device)
+        size = batch.inputs.shape[1]
+        if state is None or not carry_state or size != batch_size:
+            state = network.core.initial_state(size)
+        noise = network.draw_noise(batch.inputs, seed, f"{split} noise", number)
+        output, state = network(batch.inputs, state, noise)
+        scores.append(score(output.values, batch))
+        weighted["loss"] += size * task.loss(output.values, batch).item()
+        spiking = output.spikes is not None
+        if output.spikes is not None:
+            weighted["firing_rate_hz"] += size * float(output.spikes.mean()) * 1000
+        sequences += size
+    figures = {"loss": weighted["loss"] / sequences, **task.figures(total(scores))}
+    return figures | ({"firing_rate_hz": weighted["firing_rate_hz"] / sequences} if spiking else {})
