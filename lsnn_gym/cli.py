@@ -69,9 +69,11 @@ def train(
         click.echo(f"Stopped by {stopped_by}, saved. To go on: lsnn-gym train --resume {run.path}")
         sys.exit(130 if stopped_by == "SIGINT" else 143)
     from lsnn_gym.experiment import family_of
+    from lsnn_gym.training.results import write_results
 
     family = family_of(experiment)
     figures = family.evaluate(run, experiment)
+    write_results(run, figures)
     click.echo(family.table(figures))
     picture = family.default_picture(run)
     try:
@@ -129,6 +131,64 @@ def render(run: Path, out: Path | None, seed: int, human: bool) -> None:
     target = out or family.default_picture(folder)
     family.draw(folder, experiment, target, seed)
     click.echo(str(target))
+
+
+@cli.command()
+@click.argument("configs", nargs=-1)
+@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change a setting of all variants.")
+@click.option("--seeds", help="Instead of the comparison's own, e.g. 1,2,3.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the comparison; runs/ by default.")
+@click.option(
+    "--resume", type=click.Path(path_type=Path), metavar="DIR", help="Go on with a stopped comparison."
+)
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Trainings at once.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def compare(
+    configs: tuple[str, ...],
+    overrides: tuple[str, ...],
+    seeds: str | None,
+    out: Path | None,
+    resume: Path | None,
+    jobs: int,
+    as_json: bool,
+) -> None:
+    """Train variants of an experiment, several seeds each, and set them side by side.
+
+    CONFIGS is one comparison (see `lsnn-gym list configs`), or several experiments.
+    """
+    from tqdm import tqdm
+
+    from lsnn_gym.comparison import load_comparison, markdown_table, plan, planned, train_all, write_report
+
+    if resume is not None:
+        if configs or overrides or seeds or out:
+            raise UserError("--resume goes on with the comparison's own plan: leave out the rest")
+        folder, runs = resume, planned(resume)
+    elif not configs:
+        raise UserError(
+            "expected a comparison or several CONFIGs (see `lsnn-gym list configs`), or --resume DIR"
+        )
+    else:
+        comparison = load_comparison(configs, overrides, _seeds(seeds))
+        folder, runs = plan(comparison, out or Path("runs"))
+    click.echo(
+        f"{folder}: {len(runs)} trainings; to go on after a stop: lsnn-gym compare --resume {folder}",
+        err=True,
+    )
+    with tqdm(total=len(runs), disable=as_json, unit="run") as bar:
+        bar.update(sum(each.run.results.is_file() for each in runs))
+        for _ in train_all(runs, jobs):
+            bar.update()
+    found = write_report(folder, runs)
+    click.echo(json.dumps(found, indent=2) if as_json else markdown_table(found))
+    click.echo(f"{folder}: results.md, results.json, comparison.png", err=True)
+
+
+def _seeds(text: str | None) -> tuple[int, ...]:
+    try:
+        return () if text is None else tuple(int(each) for each in text.split(","))
+    except ValueError:
+        raise UserError(f"--seeds is {text!r}: expected whole numbers, e.g. 1,2,3") from None
 
 
 @cli.group(cls=_Group)

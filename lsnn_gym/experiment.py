@@ -42,6 +42,21 @@ def config_names() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
+def config_path(config: str) -> Path:
+    """Return the path of a config: by its name in the package, or the path of a YAML file itself.
+
+    Raises:
+        UserError: There is no config of that name.
+    """
+    known = config_names()
+    if config in known:
+        return known[config]
+    path = Path(config)
+    if path.suffix not in {".yaml", ".yml"} and not path.exists():
+        raise UserError(unknown("config", config, known))
+    return path
+
+
 def load_experiment(config: str, overrides: tuple[str, ...] = ()) -> Experiment:
     """Read a config and apply ``section.key=value`` overrides.
 
@@ -52,13 +67,10 @@ def load_experiment(config: str, overrides: tuple[str, ...] = ()) -> Experiment:
     Raises:
         UserError: There is no such config, or it does not describe an experiment.
     """
-    known = config_names()
-    path = Path(config)
-    if config in known:
-        path = known[config]
-    elif path.suffix not in {".yaml", ".yml"} and not path.exists():
-        raise UserError(unknown("config", config, known))
-    return experiment_from(apply_overrides(read_yaml(path), overrides), config)
+    mapping = read_yaml(config_path(config))
+    if "base" in mapping:
+        raise UserError(f"{config} is a comparison of experiments: lsnn-gym compare {config}")
+    return experiment_from(apply_overrides(mapping, overrides), config)
 
 
 def experiment_of(run: RunFolder) -> Experiment:

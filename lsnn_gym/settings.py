@@ -176,17 +176,38 @@ def apply_overrides(mapping: Mapping[str, Any], overrides: Iterable[str]) -> dic
             raise UserError(f"{source}: expected section.key=value, e.g. --set train.seed=3")
         if not text.strip():
             raise UserError(f"{source}: there is no value after '=' (null is written out)")
-        value = _parse(text, source)
-        section = result
-        for depth, part in enumerate(parts[:-1], start=1):
-            if section.get(part) is None:
-                section[part] = {}
-            section = section[part]
-            if not isinstance(section, dict):
-                name = ".".join(parts[:depth])
-                raise UserError(f"{source}: {name} is {_show(section)}, not a section with keys")
-        section[parts[-1]] = value
+        _assign(result, parts, _parse(text, source), source)
     return result
+
+
+def assign(mapping: Mapping[str, Any], changes: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return a copy of ``mapping`` with the values of dotted keys (``section.key``) put in.
+
+    Args:
+        mapping: Nested settings as read from YAML; it is left as it is.
+        changes: Dotted key to plain value.
+        source: Where the changes come from; begins the message.
+
+    Raises:
+        UserError: A key leads through something that is no section.
+    """
+    result = copy.deepcopy(dict(mapping))
+    for key, value in changes.items():
+        _assign(result, key.split("."), copy.deepcopy(value), f"{source}: {key}")
+    return result
+
+
+def _assign(mapping: dict[str, Any], parts: list[str], value: Any, source: str) -> None:
+    """Put ``value`` at the end of the path ``parts``; missing sections are created."""
+    section = mapping
+    for depth, part in enumerate(parts[:-1], start=1):
+        if section.get(part) is None:
+            section[part] = {}
+        section = section[part]
+        if not isinstance(section, dict):
+            name = ".".join(parts[:depth])
+            raise UserError(f"{source}: {name} is {_show(section)}, not a section with keys")
+    section[parts[-1]] = value
 
 
 def to_yaml(settings: Settings) -> str:

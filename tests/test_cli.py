@@ -60,6 +60,7 @@ def test_a_training_leaves_what_the_readme_promises(trained):
         "tensorboard",
         "checkpoints",
         "environment.json",
+        "results.json",
         "learning_curve.png",
         "episode.mp4",
     }

@@ -4,7 +4,7 @@ Drawing needs the extra ``render`` (matplotlib); importing this package does not
 used: functions draw on the Axes they are given, or write a PNG file.
 """
 
-from lsnn_gym.pictures.curves import Panel, learning_curve, learning_curves
+from lsnn_gym.pictures.curves import CurveGroup, Panel, comparison_curves, learning_curve, learning_curves
 from lsnn_gym.pictures.episodes import episode_picture, group_bounds, spike_raster, trajectory
 from lsnn_gym.pictures.sequences import SequencePicture, draw_sequence
 from lsnn_gym.pictures.style import BACKGROUND, GOAL_COLOR, GROUP_COLORS, Color
@@ -14,8 +14,10 @@ __all__ = [
     "GOAL_COLOR",
     "GROUP_COLORS",
     "Color",
+    "CurveGroup",
     "Panel",
     "SequencePicture",
+    "comparison_curves",
     "draw_sequence",
     "episode_picture",
     "group_bounds",

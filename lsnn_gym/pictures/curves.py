@@ -135,6 +135,60 @@ def _name_references(axes: Axes, references: Mapping[str, float], gap: float) ->
         )
 
 
+class CurveGroup(NamedTuple):
+    """The runs of one variant: its name, and each run's metrics."""
+
+    label: str
+    runs: Sequence[Sequence[Mapping[str, Any]]]
+
+
+def comparison_curves(
+    groups: Sequence[CurveGroup], key: str, out: str | Path, *, title: str = "", x_key: str = "iteration"
+) -> None:
+    """Write a PNG with one line a variant, the mean over its runs, in a band from the lowest run to the highest.
+
+    Args:
+        groups: Variants; a run's validation figure (``validation_<key>``) is drawn where there is one.
+        key: Of the figure.
+        out: The PNG file.
+        title: Above the picture.
+        x_key: Key of what runs to the right.
+
+    Raises:
+        UserError: matplotlib is not installed, or the file cannot be written.
+    """
+    figure = new_figure(9.0, 4.6)
+    axes = figure.add_subplot()
+    for index, group in enumerate(groups):
+        color = css(GROUP_COLORS[index % len(GROUP_COLORS)])
+        style = ("-", "--", ":", "-.")[index // len(GROUP_COLORS) % 4]
+        x, runs = _aligned(group.runs, x_key, key)
+        if len(x) == 0:
+            continue
+        smooth = np.array([_running_mean(run, max(1, len(x) // 40)) for run in runs])
+        axes.plot(x, smooth.mean(axis=0), color=color, linestyle=style, linewidth=2, label=group.label)
+        axes.fill_between(x, smooth.min(axis=0), smooth.max(axis=0), color=color, alpha=0.15, linewidth=0)
+    plain_style(axes)
+    axes.set(xlabel=x_key.replace("_", " "), ylabel=key.replace("_", " "))
+    axes.margins(x=0)
+    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    if title:
+        figure.suptitle(title, fontsize=12, x=0.02, ha="left", fontweight="bold")
+    write_figure(figure, out)
+
+
+def _aligned(
+    runs: Sequence[Sequence[Mapping[str, Any]]], x_key: str, key: str
+) -> tuple[npt.NDArray[np.float64], list[npt.NDArray[np.float64]]]:
+    """Return the x that all runs have, and each run's figures there."""
+    validated = any(f"validation_{key}" in record for run in runs for record in run)
+    pairs = [_finite(run, x_key, f"validation_{key}" if validated else key) for run in runs]
+    common = pairs[0][0]
+    for x, _ in pairs[1:]:
+        common = np.intersect1d(common, x)
+    return common, [y[np.isin(x, common)] for x, y in pairs]
+
+
 def _finite(
     metrics: Sequence[Mapping[str, Any]], x_key: str, key: str
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -39,7 +40,8 @@ class SequencePicture(NamedTuple):
 def draw_sequence(picture: SequencePicture, out: str | Path, *, title: str = "") -> None:
     """Write a PNG of a sequence: inputs, spikes and the probabilities of the classes, above one another.
 
-    Windows that ask for an answer are shaded, with the right class written above.
+    Windows that ask for an answer are shaded, with the right class written above (once where it is that of
+    neighbouring windows).
 
     Args:
         picture: What is drawn.
@@ -48,12 +50,15 @@ def draw_sequence(picture: SequencePicture, out: str | Path, *, title: str = "")
 
     Raises:
         UserError: matplotlib is not installed, or the file cannot be written.
+        ValueError: Shapes do not fit.
     """
+    _check_shapes(picture)
     spiking = picture.spikes is not None
     figure = new_figure(11.0, 7.0 if spiking else 5.0)
     heights = (2, 3, 2) if spiking else (2, 2)
     axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     _draw_inputs(axes[0], picture)
+    _name_answers(axes[0], picture)
     if picture.spikes is not None:
         groups = {name: size for name, size in picture.groups.items() if size}
         spike_raster(axes[1], picture.spikes, dt=picture.dt, groups=groups)
@@ -68,12 +73,36 @@ def draw_sequence(picture: SequencePicture, out: str | Path, *, title: str = "")
     write_figure(figure, out)
 
 
+def _check_shapes(picture: SequencePicture) -> None:
+    inputs = np.shape(picture.inputs)
+    if len(inputs) != 2 or 0 in inputs:
+        raise ValueError(f"inputs are {list(inputs)}, expected [T, I]")
+    steps, windows = inputs[0], len(picture.targets)
+    parts = {"probabilities": picture.probabilities, "spikes": picture.spikes}
+    for name, part in parts.items():
+        if part is not None and (np.ndim(part) != 2 or len(part) != steps):
+            raise ValueError(f"{name} are {list(np.shape(part))}, expected {steps} rows as there are inputs")
+    if windows == 0 or steps % windows:
+        raise ValueError(f"{steps} steps cannot be divided into {windows} equal windows")
+
+
 def _draw_inputs(axes: Axes, picture: SequencePicture) -> None:
     steps, channels = picture.inputs.shape
     extent = (0.0, steps * picture.dt, float(channels), 0.0)
     axes.imshow(picture.inputs.T, aspect="auto", cmap="Greys", extent=extent, interpolation="nearest")
     axes.set_ylabel("input channel")
     plain_style(axes, grid=False)
+
+
+def _name_answers(axes: Axes, picture: SequencePicture) -> None:
+    width = len(picture.inputs) * picture.dt / len(picture.targets)
+    first = 0
+    for target, same in itertools.groupby(picture.targets):
+        after = first + len(list(same))
+        if target is not None:
+            middle, above = (first + after) / 2 * width, axes.get_xaxis_transform()
+            axes.text(middle, 1, str(target), transform=above, ha="center", va="bottom", fontsize=8, color=GREY)
+        first = after
 
 
 def _draw_answers(axes: Axes, picture: SequencePicture) -> None:
@@ -87,7 +116,8 @@ def _draw_answers(axes: Axes, picture: SequencePicture) -> None:
             axes.plot([], [], color=color, linewidth=1.8, label=f"class {number}")
     axes.set(ylim=(0, 1), ylabel="probability")
     plain_style(axes)
-    axes.legend(frameon=False, fontsize=8, loc="upper left", ncols=5)
+    if asked:
+        axes.legend(frameon=False, fontsize=8, loc="upper left", ncols=5)
 
 
 def _shade_questions(axes: Axes, picture: SequencePicture) -> None:

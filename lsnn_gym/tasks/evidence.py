@@ -165,6 +165,7 @@ class EvidenceTask(Task):
     """Evidence accumulation as ``draw_batch`` draws it; the last window asks."""
 
     num_classes = 2
+    input_range = (0.0, 1.0)
     figure = "decision_error"
 
     def __init__(self, settings: EvidenceSettings) -> None:

@@ -65,6 +65,7 @@ class FewShotTask(Task):
     Inputs are grey values of the drawing, 0 to 1, and the label before, one-hot, both for the whole showing.
     """
 
+    input_range = (0.0, 1.0)
     group_name = "presentation"
 
     def __init__(self, settings: FewShotSettings) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from lsnn_gym.errors import UserError
 from lsnn_gym.settings import Settings, validate
 from lsnn_gym.tasks.evidence import EvidenceSettings
 from lsnn_gym.tasks.few_shot import FewShotSettings
@@ -49,10 +50,12 @@ class _TaskSection(Settings):
     task: TaskSettings
 
 
-def make_task(name: str, **options: Any) -> Task:
+def make_task(name: str, /, **options: Any) -> Task:
     """Make the task ``name``; ``options`` are those of its settings that are to differ.
 
     Raises:
         UserError: There is no such task or option, or an option's value is of no use.
     """
-    return validate(_TaskSection, {"task": {"kind": name, **options}}, "task").task.make()
+    if options.get("kind", name) != name:
+        raise UserError(f"task: kind is {options['kind']!r}, expected the name of the task, {name!r}")
+    return validate(_TaskSection, {"task": {**options, "kind": name}}, "task").task.make()

@@ -187,6 +187,7 @@ class SequentialImagesTask(Task):
     """
 
     num_classes = 10
+    input_range = (0.0, 1.0)
 
     def __init__(self, settings: SequentialImagesSettings) -> None:
         self.settings = settings

@@ -81,6 +81,8 @@ class SpokenDigitsTask(Task):
         self.settings = settings
         spiking = settings.coding == "crossings"
         self.input_size = settings.coefficients * (2 * settings.levels if spiking else 1)
+        if spiking:
+            self.input_range = (0.0, 1.0)
         self._loaded: dict[str, tuple[Tensor, Tensor]] = {}
 
     def training_batch(self, size: int, number: int, seed: int) -> Batch:

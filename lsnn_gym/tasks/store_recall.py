@@ -211,6 +211,7 @@ class StoreRecallTask(Task):
     """Store-recall as ``draw_batch`` draws it: a window is a symbol, and the recalls ask."""
 
     num_classes = 2
+    input_range = (0.0, 1.0)
     figure = "recall_error"
 
     def __init__(self, settings: StoreRecallSettings) -> None:

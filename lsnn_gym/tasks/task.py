@@ -72,12 +72,14 @@ class Task(ABC):
     Attributes:
         input_size: I.
         num_classes: K.
+        input_range: The least and the greatest value that an input can have; infinite where there is none.
         figure: Name of the figure of merit: ``"accuracy"``, or one that ends in ``"error"`` and falls.
         group_name: What the groups of answers are; None where there are none.
     """
 
     input_size: int
     num_classes: int
+    input_range: tuple[float, float] = (float("-inf"), float("inf"))
     figure: str = "accuracy"
     group_name: str | None = None
 

@@ -73,6 +73,16 @@ def step(optimizer: Optimizer, loss: Tensor, max_gradient_norm: float | None) ->
     return norm
 
 
+@torch.no_grad()
+def follow_scaling(optimizer: Optimizer, weight: Tensor, factor: float) -> None:
+    """Let a wired optimiser's theta follow where ``weight`` was multiplied by a positive ``factor`` after a step."""
+    if isinstance(optimizer, WiredOptimizer):
+        tensors = optimizer.wiring_tensors()  # whose thetas are no copies
+        for index, matrix in enumerate(optimizer.matrices):
+            if matrix.weight is weight:
+                tensors[f"{index}/theta"].mul_(factor)
+
+
 def connections(optimizer: Optimizer) -> dict[str, int]:
     """Return, for the metrics, how many connections a wired optimiser's matrices have; else nothing."""
     return {"connections": sum(optimizer.connections())} if isinstance(optimizer, WiredOptimizer) else {}

@@ -55,6 +55,11 @@ class RunFolder:
         return self.path / "environment.json"
 
     @property
+    def results(self) -> Path:
+        """Figures of what was trained, with seconds and peak memory of the training."""
+        return self.path / "results.json"
+
+    @property
     def learning_curve(self) -> Path:
         """Picture of the figures over the iterations."""
         return self.path / "learning_curve.png"

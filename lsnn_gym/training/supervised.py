@@ -23,6 +23,7 @@ from lsnn_gym.training.optimization import (
     OptimizerName,
     connections,
     decayed,
+    follow_scaling,
     make_checkpoint,
     make_optimizer,
     restore_checkpoint,
@@ -240,6 +241,7 @@ class SupervisedTrainer:
         figures["gradient_norm"] = step(self.optimizer, loss, settings.max_gradient_norm).item()
         if settings.readout_decay and isinstance(network.core, LSNNCore):
             network.core.readout.decay(settings.readout_decay)
+            follow_scaling(self.optimizer, network.core.readout.weight, 1 - settings.readout_decay)
         return figures
 
     def checkpoint(self) -> Checkpoint:
