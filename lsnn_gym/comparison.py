@@ -32,7 +32,9 @@ class Comparison(Settings):
     """Variants of one experiment. With axes, every combination of their choices is a variant."""
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$", description="begins the folder's name")
-    base: str = Field(description="the experiment: name of a config, or path of a YAML file")
+    base: str | None = Field(
+        description="the experiment: name of a config, or path of a YAML file; null where each variant is whole"
+    )
     seeds: tuple[int, ...] = Field(
         default=(1, 2, 3), min_length=1, description="each variant is trained with each"
     )
@@ -81,7 +83,7 @@ def load_comparison(configs: Sequence[str], overrides: tuple[str, ...], seeds: t
     """Read a comparison, or make one of several experiments.
 
     Args:
-        configs: One comparison, or experiments to be set side by side (the first is the base).
+        configs: One comparison, or experiments to be set side by side.
         overrides: ``section.key=value`` for all variants.
         seeds: Instead of the comparison's own; none for those.
 
@@ -99,7 +101,7 @@ def load_comparison(configs: Sequence[str], overrides: tuple[str, ...], seeds: t
         if len(chosen) < len(configs):
             raise UserError(f"{', '.join(configs)}: expected experiments of different names")
         variants = {name: _as_changes(mapping) for name, mapping in chosen.items()}
-        comparison = Comparison(name="-".join(chosen), base=configs[0], variants=variants)
+        comparison = Comparison(name="-".join(chosen), base=None, variants=variants)
     common = comparison.set | _as_changes(apply_overrides({}, overrides))
     return comparison.model_copy(update={"set": common} | ({"seeds": seeds} if seeds else {}))
 
@@ -121,7 +123,7 @@ def plan(comparison: Comparison, parent: Path) -> tuple[Path, list[PlannedRun]]:
     Raises:
         UserError: A variant does not describe an experiment (no folder is made then), or nothing can be written.
     """
-    base = read_yaml(config_path(comparison.base))
+    base = {} if comparison.base is None else read_yaml(config_path(comparison.base))
     experiments: list[tuple[str, int, Experiment]] = []
     for variant, changes in comparison.all_variants().items():
         for seed in comparison.seeds:
