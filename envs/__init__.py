@@ -1,7 +1,7 @@
 """Environments: tasks whose goal has to be found out anew in every episode.
 
 Importing this package registers them with Gymnasium; it needs numpy and Gymnasium, neither PyTorch nor
-pygame.
+pygame. The supervised tasks, which need PyTorch, are registered too, and loaded when one is made.
 """
 
 import gymnasium as _gymnasium
@@ -42,3 +42,11 @@ for _env_id, _kwargs in _WATER_MAZES.items():
             vector_entry_point="lsnn_gym.envs.water_maze_vector:WaterMazeVectorEnv",
             kwargs=_kwargs,
         )
+
+if "lsnn_gym/Supervised-v0" not in _gymnasium.registry:
+    _gymnasium.register(
+        id="lsnn_gym/Supervised-v0",
+        # By name only: its module needs PyTorch.
+        entry_point="lsnn_gym.tasks.environment:SupervisedEnv",
+        kwargs={"task": "store-recall"},
+    )

@@ -135,6 +135,9 @@ class Reinforcement(Family[ReinforcementExperiment]):
         env = make_env(experiment.env, experiment.train.episodes_per_iteration)
         summarise, info_keys = _summary(env)
         agent = make_agent(experiment, env)
+        if agent.auxiliary is not None:
+            # Data that are missing are to be noticed before a folder is made.
+            agent.auxiliary.look_for_data()
         return MetaRLTrainer(agent, env, experiment.train, experiment.seed, summarise, info_keys)
 
     def evaluate(

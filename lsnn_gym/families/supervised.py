@@ -54,6 +54,8 @@ class Supervised(Family[SupervisedExperiment]):
         network, task = self._make(experiment)
         # Data that are missing are to be noticed before a folder is made.
         task.training_batch(1, 0, experiment.seed)
+        if network.auxiliary is not None:
+            network.auxiliary.look_for_data()
         return SupervisedTrainer(network, task, experiment.train, experiment.seed)
 
     def evaluate(
@@ -125,7 +127,8 @@ class Supervised(Family[SupervisedExperiment]):
             raise UserError(f"{path}: a sequence is drawn as a picture: expected a name that ends in .png")
         network, task = self._make(experiment)
         newest_weights(network, run)
-        batch = _sequence(task.batches(experiment.evaluate.split, 64), seed)
+        device = next(network.parameters()).device
+        batch = _sequence(task.batches(experiment.evaluate.split, 64), seed).to(device)
         with torch.no_grad():
             noise = network.draw_noise(batch.inputs, experiment.seed, "picture noise", seed)
             output, _ = network(batch.inputs, network.core.initial_state(1), noise)

@@ -101,7 +101,9 @@ def _name_answers(axes: Axes, picture: SequencePicture) -> None:
         after = first + len(list(same))
         if target is not None:
             middle, above = (first + after) / 2 * width, axes.get_xaxis_transform()
-            axes.text(middle, 1, str(target), transform=above, ha="center", va="bottom", fontsize=8, color=GREY)
+            axes.text(
+                middle, 1, str(target), transform=above, ha="center", va="bottom", fontsize=8, color=GREY
+            )
         first = after
 
 

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from lsnn_gym.settings import Settings
-from lsnn_gym.tasks.task import IGNORED, Batch, Split, Task, generator_for, slices
+from lsnn_gym.tasks.task import IGNORED, Batch, Split, Task, generator_for, joined, slices
 
 NUM_GROUPS = 4
 
@@ -178,9 +178,13 @@ class EvidenceTask(Task):
 
     def batches(self, split: Split, size: int) -> Iterator[Batch]:
         """Draw the trials of a split."""
-        generator = generator_for(0, f"evidence-accumulation {split}")
         for part in slices(self.settings.evaluation_sequences, size):
-            yield self._draw(part.stop - part.start, generator)
+            # Each from a generator of its own, so that a trial does not depend on the size of the batches.
+            drawn = (
+                self._draw(1, generator_for(0, f"evidence-accumulation {split}", each))
+                for each in range(part.start, part.stop)
+            )
+            yield joined(drawn)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return ``decision_loss``, whose cross-entropy is of each step of the question, not of their mean."""

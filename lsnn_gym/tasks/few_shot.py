@@ -22,7 +22,7 @@ from torch import Tensor
 from lsnn_gym.data import Episodes, omniglot, sample_episodes
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
-from lsnn_gym.tasks.task import IGNORED, Batch, Split, Task, slices
+from lsnn_gym.tasks.task import IGNORED, Batch, Split, Task, joined, slices
 
 
 class FewShotSettings(Settings):
@@ -34,6 +34,12 @@ class FewShotSettings(Settings):
     showing: int = Field(default=10, ge=1, description="steps of a showing")
     answer: int = Field(
         default=5, ge=1, description="over how many of its last steps readouts are averaged; divides it"
+    )
+    feedback: int = Field(
+        default=0,
+        ge=0,
+        description="first steps of a showing, in which the label before is shown alone, the drawing after it; "
+        "0: both together throughout",
     )
     pooling: Literal[1, 2, 4] = Field(
         default=2, description="side of the squares of pixels that are averaged"
@@ -62,7 +68,8 @@ class FewShotSettings(Settings):
 class FewShotTask(Task):
     """Few-shot episodes: training and validation on Omniglot's background set, test on its evaluation set.
 
-    Inputs are grey values of the drawing, 0 to 1, and the label before, one-hot, both for the whole showing.
+    Inputs are grey values of the drawing, 0 to 1, and the label before, one-hot: both for the whole showing or,
+    with ``feedback``, first the label while the network still holds the drawing that it belongs to.
     """
 
     input_range = (0.0, 1.0)
@@ -81,9 +88,10 @@ class FewShotTask(Task):
 
     def batches(self, split: Split, size: int) -> Iterator[Batch]:
         """Draw the episodes of a split."""
-        generator = np.random.default_rng(derived_seed(0, f"few-shot {split}"))
         for part in slices(self.settings.evaluation_episodes, size):
-            yield self._draw(split, part.stop - part.start, generator, rotate=False)
+            # Each from a generator of its own, so that an episode does not depend on the size of the batches.
+            seeds = [derived_seed(0, f"few-shot {split}", each) for each in range(part.start, part.stop)]
+            yield joined(self._draw(split, 1, np.random.default_rng(seed), rotate=False) for seed in seeds)
 
     def _characters(self, split: str) -> np.ndarray:
         """Return drawings uint8 ``[characters, 20, 28, 28]``."""
@@ -112,7 +120,16 @@ class FewShotTask(Task):
             _at_last_window(torch.from_numpy(each), per_showing)
             for each in (episodes.labels, episodes.presentations)
         )
-        return Batch(inputs.repeat_interleave(settings.showing, dim=0), targets, groups)
+        return Batch(self._spread(inputs), targets, groups)
+
+    def _spread(self, inputs: Tensor) -> Tensor:
+        """Return the inputs of each step ``[showings * showing, B, I]`` for those of each showing."""
+        settings = self.settings
+        steps = inputs[:, None].repeat(1, settings.showing, 1, 1)
+        if settings.feedback:
+            steps[:, : settings.feedback, :, : -settings.ways] = 0
+            steps[:, settings.feedback :, :, -settings.ways :] = 0
+        return steps.flatten(0, 1)
 
 
 def episode_inputs(episodes: Episodes, ways: int, pooling: int = 1) -> Tensor:

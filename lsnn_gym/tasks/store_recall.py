@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lsnn_gym.settings import Settings
 from lsnn_gym.tasks.scoring import block_means
-from lsnn_gym.tasks.task import IGNORED, Batch, Split, Task, generator_for, slices
+from lsnn_gym.tasks.task import IGNORED, Batch, Split, Task, generator_for, joined, slices
 
 STORE, RECALL = 2, 3
 NUM_GROUPS = 4
@@ -224,9 +224,10 @@ class StoreRecallTask(Task):
 
     def batches(self, split: Split, size: int) -> Iterator[Batch]:
         """Draw the sequences of a split."""
-        generator = generator_for(0, f"store-recall {split}")
         for part in slices(self.settings.evaluation_sequences, size):
-            yield self._draw(part.stop - part.start, generator)
+            # Each from a generator of its own, so that a sequence does not depend on the size of the batches.
+            numbers = range(part.start, part.stop)
+            yield joined(self._draw(1, generator_for(0, f"store-recall {split}", each)) for each in numbers)
 
     def _draw(self, size: int, generator: torch.Generator) -> Batch:
         given = self.settings.model_dump(exclude={"kind", "evaluation_sequences"})

@@ -159,6 +159,13 @@ def shuffled_indices(num_examples: int, size: int, number: int, seed: int) -> np
     return np.array([orders[each][p % num_examples] for each, p in zip(passes, positions, strict=True)])
 
 
+def joined(batches: Iterable[Batch]) -> Batch:
+    """Return batches of sequences of the same length side by side."""
+    inputs, targets, groups = zip(*batches, strict=True)
+    together = None if groups[0] is None else torch.cat(groups, dim=1)
+    return Batch(torch.cat(inputs, dim=1), torch.cat(targets, dim=1), together)
+
+
 def slices(num_examples: int, size: int) -> Iterator[slice]:
     """Return consecutive slices of at most ``size`` examples."""
     for start in range(0, num_examples, size):

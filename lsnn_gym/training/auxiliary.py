@@ -82,6 +82,15 @@ class AuxiliaryTasks(nn.Module):
         parts = [part for head in self._heads().values() for part in (head.encoder, head.readout)]
         return wired_matrices(parts, network.settings.wiring)
 
+    def look_for_data(self) -> None:
+        """Read the data that the tasks train on, so that missing ones are noticed before training.
+
+        Raises:
+            UserError: Data are missing and cannot be had.
+        """
+        for head in self._heads().values():
+            head.task.training_batch(1, 0, self.seed)
+
     def loss(self, network: SpikingRNN, number: int) -> tuple[Tensor, dict[str, float]]:
         """Return the weighted sum of the tasks' losses, and their figures.
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lsnn_gym.data import digits, mnist
+from lsnn_gym.errors import UserError
 from lsnn_gym.readouts import low_pass
 from lsnn_gym.tasks import sequential_mnist
+from lsnn_gym.tasks.registry import make_task
 from lsnn_gym.tasks.scoring import block_means, firing_rates, rate_loss
+from lsnn_gym.tasks.task import IGNORED, Batch, Score, score
 
 
 def obvious_code(pixels: list[float], num_channels: int, repeats: int, cue: int) -> list[list[int]]:
@@ -116,3 +124,152 @@ def test_scores_are_those_worked_out_by_hand():
 def test_what_does_not_fit_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def same(one: Batch, other: Batch) -> bool:
+    return torch.equal(one.inputs, other.inputs) and torch.equal(one.targets, other.targets)
+
+
+def test_a_cue_is_a_channel_of_its_own_after_the_image():
+    inputs = torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]])
+    cued = sequential_mnist.with_cue(inputs, 2)
+    assert cued[:, 0].tolist() == [[1, 2, 0], [3, 4, 0], [0, 0, 1], [0, 0, 1]]
+    assert sequential_mnist.with_cue(inputs, 0) is inputs
+
+
+class TestTask:
+    @pytest.fixture(autouse=True)
+    def _scikit_learn(self):
+        pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+
+    @pytest.mark.parametrize(
+        ("options", "channels", "steps", "windows"),
+        [
+            ({}, 80, 64 + 16, 10),  # the answer is half of a cue of two rows
+            ({"channels": 12, "repeats": 2, "cue": 0}, 12, 128, 64),
+            ({"coding": "grey"}, 1, 64, 64),
+            ({"coding": "grey", "cue": 16, "answer": 4}, 2, 80, 20),
+            ({"coding": "rows", "repeats": 3}, 8, 24, 8),
+            ({"coding": "rows", "repeats": 3, "cue": 4}, 9, 36, 6),
+        ],
+    )
+    def test_it_is_judged_as_the_functions_judge(self, options, channels, steps, windows):
+        task = make_task("sequential-images", data="digits", **options)
+        assert (task.input_size, task.num_classes, task.figure) == (channels, 10, "accuracy")
+        batch = task.training_batch(40, 0, 0)
+        labels = batch.targets[-1]
+        assert batch.inputs.shape == (steps, 40, channels)
+        assert 0 <= batch.inputs.min() < batch.inputs.max() == 1
+        assert batch.targets[:-1].tolist() == [[IGNORED] * 40] * (windows - 1)
+        assert batch.groups is None
+        outputs = torch.randn(steps, 40, 10, generator=torch.Generator().manual_seed(1))
+        outputs[:, :10] += 3 * torch.nn.functional.one_hot(labels[:10], 10)
+        expected = sequential_mnist.classification_loss(outputs, labels, windows)
+        assert torch.equal(task.loss(outputs, batch), expected)
+        found = task.figures(score(outputs, batch))
+        assert found == {"accuracy": pytest.approx(sequential_mnist.accuracy(outputs, labels, windows))}
+        assert 0 < found["accuracy"] < 1
+        assert task.figures({None: Score(3, 4)}) == {"accuracy": 0.75}
+
+    @pytest.mark.parametrize(
+        ("options", "code"),
+        [
+            (
+                {"channels": 12, "repeats": 2, "cue": 3, "answer": 1},
+                lambda images: sequential_mnist.threshold_crossings(images, 12, 2, 3),
+            ),
+            ({"coding": "grey", "repeats": 2}, lambda images: sequential_mnist.grey_values(images, 2)),
+            ({"coding": "rows"}, lambda images: sequential_mnist.image_rows(images, 8)),
+            (
+                {"coding": "rows", "repeats": 2, "cue": 4},
+                lambda images: sequential_mnist.with_cue(sequential_mnist.image_rows(images, 8, 2), 8),
+            ),
+            (
+                {"coding": "grey", "permutation": 5},
+                lambda images: sequential_mnist.grey_values(sequential_mnist.permute_pixels(images, 5)),
+            ),
+        ],
+    )
+    def test_images_are_coded_as_settings_say(self, options, code):
+        images = torch.from_numpy(digits("test").images[:4].reshape(4, 64) / 16).float()
+        task = make_task("sequential-images", data="digits", **options)
+        assert torch.equal(next(iter(task.batches("test", 4))).inputs, code(images))
+
+    @pytest.mark.parametrize(("asked_for", "held_out"), [(5000, 287), (40, 40)])
+    def test_training_validation_and_test_are_parts_of_their_own(self, asked_for, held_out):
+        known, test = digits("train"), digits("test")
+        task = make_task("sequential-images", data="digits", coding="grey", validation_images=asked_for)
+
+        def images(batch: Batch) -> np.ndarray:
+            return (batch.inputs[:, :, 0].T * 16).round().to(torch.uint8).numpy().reshape(-1, 8, 8)
+
+        for batches, expected_images, expected_labels in (
+            (list(task.batches("validation", 100)), known.images[:held_out], known.labels[:held_out]),
+            (list(task.batches("test", 100)), test.images, test.labels),
+        ):
+            assert [batch.inputs.shape[1] for batch in batches[:-1]] == [100] * (len(batches) - 1)
+            np.testing.assert_array_equal(np.concatenate([images(each) for each in batches]), expected_images)
+            labels = torch.cat([batch.targets[-1] for batch in batches])
+            assert labels.tolist() == expected_labels.tolist()
+        rest = 1437 - held_out
+        every = task.training_batch(rest, 0, 0)
+        pairs = [
+            (image.tobytes(), label)
+            for image, label in zip(images(every), every.targets[-1].tolist(), strict=True)
+        ]
+        expected = list(
+            zip(map(bytes, known.images[held_out:]), known.labels[held_out:].tolist(), strict=True)
+        )
+        assert sorted(pairs) == sorted(expected)
+        assert pairs != expected
+
+    def test_training_follows_from_seed_and_number(self):
+        task, other = (make_task("sequential-images", data="digits", coding="rows") for _ in range(2))
+        first = task.training_batch(6, 2, 7)
+        assert same(first, other.training_batch(6, 2, 7))
+        assert not same(first, task.training_batch(6, 3, 7))
+        assert not same(first, task.training_batch(6, 2, 8))
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"answer": 29}, "task: task: answer is 29: expected to divide the sequence of 840 units"),
+            (
+                {"data": "digits", "coding": "rows", "answer": 3},
+                "task: task: answer is 3: expected to divide the sequence of 8 units",
+            ),
+            ({"channels": 7}, "task: task.channels is 7, expected a multiple of 2"),
+            ({"cue": -1}, "task: task.cue is -1, expected greater than or equal to 0"),
+            (
+                {"data": "mnits"},
+                "task: unknown task.data 'mnits': did you mean 'mnist'? there is digits, fashion-mnist, mnist",
+            ),
+            (
+                {"chanels": 8},
+                "task: unknown key 'task.chanels': did you mean 'task.channels'? task has answer, channels, coding, "
+                "cue, data, kind, permutation, repeats, validation_images",
+            ),
+        ],
+    )
+    def test_settings_of_no_use_are_named(self, options: dict[str, Any], message: str):
+        with pytest.raises(UserError) as caught:
+            make_task("sequential-images", **options)
+        assert str(caught.value) == message
+
+    def test_a_misspelt_name_gets_the_nearest(self):
+        message = r"^task: unknown task\.kind 'sequential-mnist': did you mean 'sequential-images'\? "
+        with pytest.raises(UserError, match=message):
+            make_task("sequential-mnist")
+
+
+@pytest.mark.skipif(
+    not os.environ.get("LSNN_GYM_DATA"), reason="LSNN_GYM_DATA names no folder with real data"
+)
+def test_mnist_is_shown_as_in_the_paper():
+    images, labels = mnist("train")
+    batch = next(iter(make_task("sequential-images").batches("validation", 3)))
+    assert batch.targets.tolist() == [[IGNORED] * 3] * 29 + [labels[:3].tolist()]
+    grey = torch.from_numpy(images[:3].reshape(3, 784).astype(np.float32) / 255)
+    assert torch.equal(batch.inputs, sequential_mnist.threshold_crossings(grey))
+    (validation,) = make_task("sequential-images", coding="rows").batches("validation", 6000)
+    assert validation.targets[-1].tolist() == labels[:5000].tolist()

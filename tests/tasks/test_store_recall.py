@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lsnn_gym.errors import UserError
 from lsnn_gym.tasks import store_recall
+from lsnn_gym.tasks.registry import make_task
+from lsnn_gym.tasks.task import IGNORED, Batch, Score, generator_for, score
 
 
 def drawn(number: int, length: int = 12, mean_delay: float = 6.0, seed: int = 0) -> list[list[int]]:
@@ -113,3 +116,72 @@ def test_what_does_not_fit_is_named():
         store_recall.draw_symbols(12, 0.0, generator)
     with pytest.raises(ValueError, match="num_inputs is 3: expected at least 4"):
         store_recall.spike_probabilities(torch.ones(1, 1, 4), 3, 1)
+
+
+SMALL = {"num_inputs": 8, "length": 5, "mean_delay": 2.0, "duration": 3, "rate": 300.0}
+
+
+def same(one: Batch, other: Batch) -> bool:
+    return torch.equal(one.inputs, other.inputs) and torch.equal(one.targets, other.targets)
+
+
+class TestTask:
+    def test_it_is_judged_as_the_functions_judge(self):
+        task = make_task("store-recall", **SMALL)
+        assert (task.input_size, task.num_classes, task.figure) == (8, 2, "recall_error")
+        batch = task.training_batch(7, 3, 5)
+        drawn = store_recall.draw_batch(7, generator_for(5, "store-recall", 3), **SMALL)
+        assert torch.equal(batch.inputs, drawn.spikes)
+        assert batch.inputs.shape == (15, 7, 8)
+        assert batch.groups is None
+        for position in range(5):
+            for lane in range(7):
+                asked = drawn.symbols[position, lane] == store_recall.RECALL
+                expected = drawn.targets[position, lane] if asked else IGNORED
+                assert batch.targets[position, lane] == expected
+        outputs = torch.randn(15, 7, 2, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(task.loss(outputs, batch), store_recall.recall_loss(outputs, drawn))
+        found = task.figures(score(outputs, batch))
+        assert found == {"recall_error": pytest.approx(store_recall.recall_error(outputs, drawn))}
+        assert 0 < found["recall_error"] < 1
+        assert task.figures({None: Score(3, 4)}) == {"recall_error": 0.25}
+
+    def test_training_follows_from_seed_and_number(self):
+        task, other = (make_task("store-recall", **SMALL) for _ in range(2))
+        first = task.training_batch(6, 2, 7)
+        assert same(first, other.training_batch(6, 2, 7))
+        assert not same(first, task.training_batch(6, 3, 7))
+        assert not same(first, task.training_batch(6, 2, 8))
+
+    def test_splits_are_the_same_each_time_and_differ(self):
+        task, other = (make_task("store-recall", **SMALL, evaluation_sequences=7) for _ in range(2))
+        validation = list(task.batches("validation", 3))
+        assert [batch.inputs.shape for batch in validation] == [(15, 3, 8), (15, 3, 8), (15, 1, 8)]
+        assert all(map(same, validation, other.batches("validation", 3)))
+        assert not same(validation[0], validation[1])
+        assert not same(validation[0], next(iter(task.batches("test", 3))))
+        assert not same(validation[0], task.training_batch(3, 0, 0))
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"length": 2}, "task: task.length is 2, expected greater than or equal to 3"),
+            ({"num_inputs": 3}, "task: task.num_inputs is 3, expected greater than or equal to 4"),
+            ({"mean_delay": 0}, "task: task.mean_delay is 0, expected greater than 0"),
+            (
+                {"durations": 3},
+                "task: unknown key 'task.durations': did you mean 'task.duration'? task has duration, "
+                "evaluation_sequences, kind, length, mean_delay, num_inputs, rate",
+            ),
+        ],
+    )
+    def test_settings_of_no_use_are_named(self, options, message):
+        with pytest.raises(UserError) as caught:
+            make_task("store-recall", **options)
+        assert str(caught.value) == message
+
+    def test_a_misspelt_name_gets_the_nearest(self):
+        with pytest.raises(
+            UserError, match=r"^task: unknown task\.kind 'recall': did you mean 'store-recall'\? "
+        ):
+            make_task("recall")
