@@ -73,12 +73,18 @@ def discounted_advantages(
 
 
 def ppo_loss(
-    policy: PolicyOutput, batch: Trajectory, advantages: Tensor, returns: Tensor, settings: PPOSettings
+    policy: PolicyOutput,
+    batch: Trajectory,
+    advantages: Tensor,
+    returns: Tensor,
+    settings: PPOSettings,
+    dt: float = 1.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss of a batch of whole episodes, and its parts.
 
     ``-min(r A, clip(r) A) + value_weight (R - V)^2 - entropy_weight H + rate_weight sum_j (rate_j - target)^2``,
-    averaged over the valid steps, r being the ratio of new to old probability.
+    averaged over the valid steps, r being the ratio of new to old probability; ``dt`` is the network's simulation
+    step in ms.
 
     Source: Schulman et al., Proximal policy optimization algorithms, 2017, equations 7 and 9; the rate term and
     the weights as in Bellec et al., NIPS 2018.
@@ -98,7 +104,7 @@ def ppo_loss(
     loss = parts["policy_loss"] + settings.value_weight * parts["value_loss"]
     loss = loss - settings.entropy_weight * parts["entropy"]
     if policy.spikes is not None:
-        parts["rate_loss"] = rate_loss(policy.spikes, settings.target_rate)
+        parts["rate_loss"] = rate_loss(policy.spikes, settings.target_rate, dt)
         loss = loss + settings.rate_weight * parts["rate_loss"]
     with torch.no_grad():
         parts["approximate_kl"] = mean(ratio - 1 - log_ratio)
@@ -187,7 +193,7 @@ class PPO:
             advantages = (advantages - kept.mean()) / (kept.std() + 1e-8)
         state = agent.initial_state(batch.rewards.shape[1])
         policy, _ = agent(batch.observations, state, batch.episode_start, batch.draws)
-        loss, parts = ppo_loss(policy, batch, advantages, returns, settings)
+        loss, parts = ppo_loss(policy, batch, advantages, returns, settings, agent.network_settings.dt)
         auxiliary_figures: dict[str, float] = {}
         if agent.auxiliary is not None:
             auxiliary_loss, auxiliary_figures = agent.auxiliary.loss(agent.spiking_network, number)

@@ -42,6 +42,8 @@ def download(
         UserError: No address gave the file; what each of them did is named.
     """
     pooch, requests = need("pooch", "pooch"), need("requests", "requests")
+    # Its own lines would come between ours, and before the one that says what is wrong.
+    pooch.get_logger().setLevel("WARNING")
     failures: list[str] = []
     with contextlib.closing(session or https_session()) as opened:
         for url in urls:

@@ -58,6 +58,11 @@ class FewShotSettings(Settings):
             raise ValueError(
                 f"answer is {self.answer}: expected to divide the showing's {self.showing} steps"
             )
+        if self.feedback + self.answer > self.showing:
+            raise ValueError(
+                f"feedback is {self.feedback}: expected at most {self.showing - self.answer}, so that the answer "
+                f"follows within the showing's {self.showing} steps"
+            )
         return self
 
     def make(self) -> FewShotTask:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lsnn_gym.cores import draw_readout, wired_matrices
 from lsnn_gym.recurrent import SpikingRNN
+from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
 from lsnn_gym.synapses import Synapses
 from lsnn_gym.tasks.registry import TaskSettings
@@ -101,8 +102,8 @@ class AuxiliaryTasks(nn.Module):
         weighted = network.input_synapses.weight.new_zeros(())
         figures: dict[str, float] = {}
         for name, head in self._heads().items():
-            batch = head.task.training_batch(head.settings.batch_size, number, self.seed)
-            outputs = head(network, *self._prepared(network, batch, number))
+            batch = head.task.training_batch(head.settings.batch_size, number, derived_seed(self.seed, name))
+            outputs = head(network, *self._prepared(network, batch, name, number))
             loss = head.task.loss(outputs, batch.to(outputs.device))
             weighted = weighted + head.settings.weight * loss
             scored = head.task.figures(score(outputs.detach(), batch.to(outputs.device)))
@@ -117,7 +118,7 @@ class AuxiliaryTasks(nn.Module):
         for name, head in self._heads().items():
             parts = []
             for number, batch in enumerate(head.task.batches(split, head.settings.batch_size)):
-                outputs = head(network, *self._prepared(network, batch, number))
+                outputs = head(network, *self._prepared(network, batch, name, number))
                 parts.append(score(outputs, batch.to(outputs.device)))
             found[name] = head.task.figures(total(parts))
         return found
@@ -125,9 +126,11 @@ class AuxiliaryTasks(nn.Module):
     def _heads(self) -> dict[str, AuxiliaryHead]:
         return {name: head for name, head in self.heads.items() if isinstance(head, AuxiliaryHead)}
 
-    def _prepared(self, network: SpikingRNN, batch: Batch, number: int) -> tuple[Batch, Tensor | None]:
+    def _prepared(
+        self, network: SpikingRNN, batch: Batch, name: str, number: int
+    ) -> tuple[Batch, Tensor | None]:
         """Return the batch on the network's device, and noise for it."""
         steps, size, _ = batch.inputs.shape
-        noise = network.draw_noise(steps, size, generator_for(self.seed, "auxiliary noise", number))
+        noise = network.draw_noise(steps, size, generator_for(self.seed, f"noise of {name}", number))
         device = network.input_synapses.weight.device
         return batch.to(device), None if noise is None else noise.to(device)

@@ -14,7 +14,7 @@ from lsnn_gym.recurrent import NetworkSettings
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
 from lsnn_gym.tasks.scoring import rate_loss
-from lsnn_gym.tasks.task import Batch, Scores, Split, Task, generator_for, score, total
+from lsnn_gym.tasks.task import Batch, Score, Split, Task, generator_for, score, total
 from lsnn_gym.training.auxiliary import AuxiliarySettings, AuxiliaryTasks
 from lsnn_gym.training.checkpoint import Checkpoint
 from lsnn_gym.training.denormals import flushed_denormals
@@ -285,9 +285,9 @@ def evaluate_network(
         carry_state: Whether a batch goes on from the state that the one before left; the first starts at rest.
     """
     device = next(network.parameters()).device
-    scores: list[Scores] = []
-    weighted = {"loss": 0.0, "firing_rate_hz": 0.0}
-    state, sequences, spiking = None, 0, True
+    scores: list[dict[int | None, Score]] = []
+    losses, spikes, neuron_steps = 0.0, 0.0, 0
+    state = None
     for number, given in enumerate(task.batches(split, batch_size)):
         batch = given.to(device)
         size = batch.inputs.shape[1]
@@ -296,10 +296,11 @@ def evaluate_network(
         noise = network.draw_noise(batch.inputs, seed, f"{split} noise", number)
         output, state = network(batch.inputs, state, noise)
         scores.append(score(output.values, batch))
-        weighted["loss"] += size * task.loss(output.values, batch).item()
-        spiking = output.spikes is not None
+        losses += scores[-1][None].asked * task.loss(output.values, batch).item()
         if output.spikes is not None:
-            weighted["firing_rate_hz"] += size * float(output.spikes.mean()) * 1000
-        sequences += size
-    figures = {"loss": weighted["loss"] / sequences, **task.figures(total(scores))}
-    return figures | ({"firing_rate_hz": weighted["firing_rate_hz"] / sequences} if spiking else {})
+            spikes += float(output.spikes.sum(dtype=torch.float64))
+            neuron_steps += output.spikes.numel()
+    scored = total(scores)
+    figures = {"loss": losses / scored[None].asked, **task.figures(scored)}
+    # Spikes carry 1/dt, so their mean is a rate per ms.
+    return figures | ({"firing_rate_hz": 1000 * spikes / neuron_steps} if neuron_steps else {})
