@@ -20,7 +20,8 @@ from lsnn_gym.atomic import cannot_write, write_atomically
 from lsnn_gym.errors import UserError
 from lsnn_gym.experiment import Experiment, config_path, experiment_from, experiment_of, family_of
 from lsnn_gym.pictures import CurveGroup, comparison_curves
-from lsnn_gym.settings import Settings, apply_overrides, assign, read_yaml, to_yaml, validate
+from lsnn_gym.plain_yaml import read_yaml
+from lsnn_gym.settings import Settings, apply_overrides, assign, to_yaml, validate
 from lsnn_gym.training.metrics import read_metrics
 from lsnn_gym.training.run_folder import RunFolder
 

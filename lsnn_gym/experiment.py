@@ -11,7 +11,8 @@ from lsnn_gym.errors import UserError, unknown
 from lsnn_gym.families.family import Family
 from lsnn_gym.families.reinforcement import Reinforcement, ReinforcementExperiment
 from lsnn_gym.families.supervised import Supervised, SupervisedExperiment
-from lsnn_gym.settings import apply_overrides, read_yaml, validate
+from lsnn_gym.plain_yaml import read_yaml
+from lsnn_gym.settings import apply_overrides, validate
 from lsnn_gym.training.run_folder import RunFolder
 
 Experiment = ReinforcementExperiment | SupervisedExperiment

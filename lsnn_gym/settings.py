@@ -13,16 +13,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from .errors import UserError, nearest, unknown
+from lsnn_gym.errors import UserError, nearest, unknown
+from lsnn_gym.plain_yaml import dump_yaml, one_line, parse_yaml, show
 
 
 class Settings(BaseModel):
@@ -40,120 +39,6 @@ class Settings(BaseModel):
 
 
 S = TypeVar("S", bound=Settings)
-
-_BOOL = re.compile(r"^(?:yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)$")
-_INT = re.compile(r"^[-+]?[0-9][0-9_]*$")
-_FLOAT = re.compile(
-    r"^(?:[-+]?(?:\.[0-9][0-9_]*|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?"
-    r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
-)
-_NULL = re.compile(r"^(?:~|null|Null|NULL|)$")
-_TAG = "tag:yaml.org,2002:"
-
-
-class _Loader(yaml.SafeLoader):
-    """Plain data only: no tags, no anchors, no duplicate or non-text keys; ``1e-3`` is a float.
-
-    PyYAML follows YAML 1.1, where ``1e-3`` is text, ``010`` is eight and ``1:30`` is ninety; here these are
-    a float, ten and text. Dates are text.
-    """
-
-    yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012 (PyYAML's own declaration)
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise yaml.constructor.ConstructorError(None, None, "anchors are not allowed", event.start_mark)
-        tag = getattr(event, "tag", None)
-        if tag is not None:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the tag {tag!r} is not allowed", event.start_mark
-            )
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            problem = None
-            if key.tag != _TAG + "str":
-                name = repr(key.value) if isinstance(key, yaml.ScalarNode) else "(a list or mapping)"
-                problem = f"the key {name} is not text (quote it)"
-            elif key.value in seen:
-                problem = f"the key {key.value!r} appears twice"
-            if problem:
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-    def construct_yaml_int(self, node: Any) -> int:
-        return int(node.value.replace("_", ""))
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes what :class:`_Loader` reads back to the same data; the shared resolvers decide on quotes."""
-
-    yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012 (PyYAML's own declaration)
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-    def represent_str(self, data: str) -> yaml.ScalarNode:
-        # Only double quotes keep every line break and control character as it is.
-        return self.represent_scalar(_TAG + "str", data, style=None if data.isprintable() else '"')
-
-
-for _kind in (_Loader, _Dumper):
-    _kind.add_implicit_resolver(_TAG + "bool", _BOOL, list("yYnNtTfFoO"))
-    _kind.add_implicit_resolver(_TAG + "int", _INT, list("-+0123456789"))
-    _kind.add_implicit_resolver(_TAG + "float", _FLOAT, list("-+0123456789."))
-    _kind.add_implicit_resolver(_TAG + "null", _NULL, ["~", "n", "N", ""])
-_Loader.add_constructor(_TAG + "int", _Loader.construct_yaml_int)
-_Dumper.add_representer(str, _Dumper.represent_str)
-
-
-def _parse(text: str, source: str) -> Any:
-    """Read one YAML document of plain data; ``source`` begins the message if that is impossible."""
-    try:
-        return yaml.load(text, Loader=_Loader)  # derived from SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f", line {mark.line + 1}" if mark is not None and "\n" in text else ""
-        raise UserError(f"{source}{place}: {_one_line(error.problem or str(error))}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise UserError(f"{source}: {_one_line(str(error))}") from None
-    except RecursionError:
-        raise UserError(f"{source}: nested too deeply") from None
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML file whose top level is a mapping.
-
-    Raises:
-        UserError: The file cannot be read, is no YAML, uses tags, anchors, duplicate or non-text keys, or
-            its top level is no mapping.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text file in UTF-8") from None
-    except FileNotFoundError:
-        raise UserError(f"no such file: {path}{_similar_file(Path(path))}") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-    found = _parse(text, str(path))
-    if not isinstance(found, dict):
-        what = "nothing" if found is None else f"{type(found).__name__} {_show(found)}"
-        raise UserError(f"{path}: expected a mapping of keys at the top level, found {what}")
-    return found
-
-
-def _similar_file(path: Path) -> str:
-    try:
-        names = [entry.name for entry in path.parent.iterdir() if entry.suffix in {".yaml", ".yml"}]
-    except OSError:
-        return ""
-    near = nearest(path.name, names)
-    return f"; did you mean {path.parent / near}?" if near else ""
 
 
 def apply_overrides(mapping: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
@@ -176,7 +61,7 @@ def apply_overrides(mapping: Mapping[str, Any], overrides: Iterable[str]) -> dic
             raise UserError(f"{source}: expected section.key=value, e.g. --set train.seed=3")
         if not text.strip():
             raise UserError(f"{source}: there is no value after '=' (null is written out)")
-        _assign(result, parts, _parse(text, source), source)
+        _assign(result, parts, parse_yaml(text, source), source)
     return result
 
 
@@ -206,14 +91,14 @@ def _assign(mapping: dict[str, Any], parts: list[str], value: Any, source: str) 
         section = section[part]
         if not isinstance(section, dict):
             name = ".".join(parts[:depth])
-            raise UserError(f"{source}: {name} is {_show(section)}, not a section with keys")
+            raise UserError(f"{source}: {name} is {show(section)}, not a section with keys")
     section[parts[-1]] = value
 
 
 def to_yaml(settings: Settings) -> str:
     """Write every setting, defaults included, so that reading and validating gives an equal object."""
     plain = settings.model_dump(mode="json", round_trip=True)
-    return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return dump_yaml(plain)
 
 
 _SECTION = "a section with keys"
@@ -297,17 +182,17 @@ def _message(model: type[Settings], group: list[tuple[ErrorDetails, _Place]]) ->
     if kind in _CHOICES and isinstance(value, str) and choices:
         return unknown(place.key, value, choices)
     if kind in {"value_error", "assertion_error"}:
-        text = _one_line(re.sub(r"^(Value error|Assertion failed), ", "", detail["msg"]))
+        text = one_line(re.sub(r"^(Value error|Assertion failed), ", "", detail["msg"]))
         if isinstance(value, dict):
             return f"{place.key}: {text}" if place.key else text
-        return f"{place.key} is {_show(value)}: {text}"
+        return f"{place.key} is {show(value)}: {text}"
     expected = [_expected(other) for other, _ in group]
     known = [text for text in dict.fromkeys(expected) if text]
     if not place.key:
-        return _one_line(detail["msg"])
+        return one_line(detail["msg"])
     if not known:
-        return f"{place.key} is {_show(value)}: {_one_line(detail['msg'])}"
-    return f"{place.key} is {_show(value)}, expected {' or '.join(known)}"
+        return f"{place.key} is {show(value)}: {one_line(detail['msg'])}"
+    return f"{place.key} is {show(value)}, expected {' or '.join(known)}"
 
 
 def _expected(detail: ErrorDetails) -> str:
@@ -315,7 +200,7 @@ def _expected(detail: ErrorDetails) -> str:
     if known:
         return known
     start = "Input should be "
-    return _one_line(detail["msg"].removeprefix(start)) if detail["msg"].startswith(start) else ""
+    return one_line(detail["msg"].removeprefix(start)) if detail["msg"].startswith(start) else ""
 
 
 def _tag_message(detail: ErrorDetails, place: _Place) -> str:
@@ -325,7 +210,7 @@ def _tag_message(detail: ErrorDetails, place: _Place) -> str:
     if detail["type"] == "union_tag_invalid":
         return unknown(f"{place.key}.{name}", context.get("tag"), tags)
     if not isinstance(detail["input"], dict):
-        return f"{place.key} is {_show(detail['input'])}, expected {_SECTION}"
+        return f"{place.key} is {show(detail['input'])}, expected {_SECTION}"
     return f"{place.key}.{name} is missing: there is {', '.join(tags)}"
 
 
@@ -406,13 +291,3 @@ def _paths(annotation: Any, prefix: str = "") -> Iterator[str]:
         for name, field in _fields(member).items():
             yield prefix + name
             yield from _paths(field.annotation, f"{prefix}{name}.")
-
-
-def _show(value: Any) -> str:
-    """Show a value as the user would write it, cut to a readable length."""
-    text = repr(value) if isinstance(value, str) else json.dumps(value, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

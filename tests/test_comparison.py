@@ -13,7 +13,7 @@ from lsnn_gym.cli import main
 from lsnn_gym.comparison import Comparison, is_comparison, load_comparison, markdown_table, plan, planned
 from lsnn_gym.errors import UserError
 from lsnn_gym.experiment import config_names, experiment_of, load_experiment
-from lsnn_gym.settings import read_yaml
+from lsnn_gym.plain_yaml import read_yaml
 
 BASE = {
     "name": "tiny",

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lsnn_gym.errors import UserError
-from lsnn_gym.settings import Settings, apply_overrides, read_yaml, to_yaml, validate
+from lsnn_gym.plain_yaml import read_yaml
+from lsnn_gym.settings import Settings, apply_overrides, to_yaml, validate
 
 
 class Shape(Enum):
