@@ -15,33 +15,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lsnn_gym.cli import main
 from lsnn_gym.training.checkpoint import latest_checkpoint
+from tests.command_line import SMALL_MAZE, only_run, run
 
-SMALL = [
-    "--set=network.regular_neurons=6",
-    "--set=network.adaptive_neurons=4",
-    "--set=agent.encoding.neurons_per_value=5",
-    "--set=agent.encoding.neurons_per_event=2",
-    "--set=env.options.max_steps=15",
-    "--set=train.episodes_per_iteration=4",
-    "--set=train.iterations=6",
-    "--set=train.checkpoint_every=2",
-    "--set=evaluate.episodes=8",
-]
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as outcome:
-        main(arguments)
-    code = outcome.value.code
-    assert isinstance(code, int)
-    return code
-
-
-def only_run(parent: Path) -> Path:
-    (found,) = parent.iterdir()
-    return found
+SMALL = [*SMALL_MAZE, "--set=train.iterations=6"]
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ import safetensors.torch
 import torch
 import yaml
 
-from lsnn_gym.cli import main
 from lsnn_gym.data import data_set, store
 from lsnn_gym.rewiring import connection_budget
 from lsnn_gym.training.checkpoint import latest_checkpoint
+from tests.command_line import SMALL_MAZE, only_run, run
 from tests.data.fake_server import FakeServer
 
 DIGITS: dict[str, Any] = {
@@ -28,35 +28,11 @@ DIGITS: dict[str, Any] = {
     "train": {"iterations": 4, "batch_size": 8, "checkpoint_every": 2, "validate_every": 2},
     "evaluate": {"batch_size": 8},
 }
-MAZE = [
-    "water-maze-quick",
-    "--set=network.regular_neurons=6",
-    "--set=network.adaptive_neurons=4",
-    "--set=agent.encoding.neurons_per_value=5",
-    "--set=agent.encoding.neurons_per_event=2",
-    "--set=env.options.max_steps=15",
-    "--set=train.episodes_per_iteration=4",
-    "--set=train.iterations=4",
-    "--set=train.checkpoint_every=2",
-    "--set=evaluate.episodes=8",
-]
+MAZE = ["water-maze-quick", *SMALL_MAZE, "--set=train.iterations=4"]
 BESIDE = (
     "--set=train.auxiliary="
     "[{task: {kind: sequential-images, data: digits, coding: rows}, weight: 0.1, batch_size: 4}]"
 )
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as outcome:
-        main(arguments)
-    code = outcome.value.code
-    assert isinstance(code, int)
-    return code
-
-
-def only_run(parent: Path) -> Path:
-    (found,) = parent.iterdir()
-    return found
 
 
 def config(folder: Path, **changes: Any) -> str:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lsnn_gym.cli import main
 from lsnn_gym.comparison import Comparison, is_comparison, load_comparison, markdown_table, plan, planned
 from lsnn_gym.errors import UserError
 from lsnn_gym.experiment import config_names, experiment_of, load_experiment
 from lsnn_gym.plain_yaml import read_yaml
+from tests.command_line import run
 
 BASE = {
     "name": "tiny",
@@ -31,14 +31,6 @@ def write(path: Path, content: object) -> str:
 @pytest.fixture
 def base(tmp_path: Path) -> str:
     return write(tmp_path / "tiny.yaml", BASE)
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as outcome:
-        main(arguments)
-    code = outcome.value.code
-    assert isinstance(code, int)
-    return code
 
 
 def test_axes_give_every_combination_and_variants_come_after():

@@ -66,20 +66,6 @@ def records(count: int = 50) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are written, to look at what is on them."""
-    figures: list[Figure] = []
-    write = Figure.savefig
-
-    def watched(self: Figure, *arguments: Any, **named: Any) -> None:
-        figures.append(self)
-        write(self, *arguments, **named)
-
-    monkeypatch.setattr(Figure, "savefig", watched)
-    return figures
-
-
 # Learning curves ---------------------------------------------------------------------------------
 
 

@@ -34,20 +34,6 @@ def sequence(**changes: Any) -> SequencePicture:
     return picture._replace(**changes)
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are written, to look at what is on them."""
-    figures: list[Figure] = []
-    write = Figure.savefig
-
-    def watched(self: Figure, *arguments: Any, **named: Any) -> None:
-        figures.append(self)
-        write(self, *arguments, **named)
-
-    monkeypatch.setattr(Figure, "savefig", watched)
-    return figures
-
-
 def pixels(path: Path) -> np.ndarray[Any, Any]:
     with Image.open(path) as image:
         assert image.format == "PNG"
