@@ -41,6 +41,10 @@ class FewShotSettings(Settings):
         description="first steps of a showing, in which the label before is shown alone, the drawing after it; "
         "0: both together throughout",
     )
+    feedback_with_drawing: bool = Field(
+        default=False,
+        description="whether the drawing that a label belongs to is shown beside it in those first steps",
+    )
     pooling: Literal[1, 2, 4] = Field(
         default=2, description="side of the squares of pixels that are averaged"
     )
@@ -63,6 +67,8 @@ class FewShotSettings(Settings):
                 f"feedback is {self.feedback}: expected at most {self.showing - self.answer}, so that the answer "
                 f"follows within the showing's {self.showing} steps"
             )
+        if self.feedback_with_drawing and not self.feedback:
+            raise ValueError("feedback_with_drawing is for feedback of at least 1 step, but feedback is 0")
         return self
 
     def make(self) -> FewShotTask:
@@ -74,7 +80,7 @@ class FewShotTask(Task):
     """Few-shot episodes: training and validation on Omniglot's background set, test on its evaluation set.
 
     Inputs are grey values of the drawing, 0 to 1, and the label before, one-hot: both for the whole showing or,
-    with ``feedback``, first the label while the network still holds the drawing that it belongs to.
+    with ``feedback``, first the label, alone or beside the drawing that it belongs to, and then the new drawing.
     """
 
     input_range = (0.0, 1.0)
@@ -132,7 +138,11 @@ class FewShotTask(Task):
         settings = self.settings
         steps = inputs[:, None].repeat(1, settings.showing, 1, 1)
         if settings.feedback:
-            steps[:, : settings.feedback, :, : -settings.ways] = 0
+            drawings = inputs[:, :, : -settings.ways]
+            before = torch.zeros_like(drawings)
+            if settings.feedback_with_drawing:
+                before[1:] = drawings[:-1]
+            steps[:, : settings.feedback, :, : -settings.ways] = before[:, None]
             steps[:, settings.feedback :, :, -settings.ways :] = 0
         return steps.flatten(0, 1)
 

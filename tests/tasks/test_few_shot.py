@@ -202,9 +202,27 @@ def test_with_feedback_the_label_comes_first_and_the_drawing_after(made_up):
     assert not by_showing[:, 2:, :, labels].any()
 
 
+def test_the_drawing_that_a_label_belongs_to_may_stand_beside_it(made_up):
+    alone, beside = (
+        small(showing=6, answer=2, feedback=2, feedback_with_drawing=each)
+        .training_batch(3, 0, 0)
+        .inputs.unflatten(0, (-1, 6))
+        for each in (False, True)
+    )
+    drawings = alone[:, -1, :, :-3]
+    assert torch.equal(beside[1:, :2, :, :-3], drawings[:-1, None].expand(-1, 2, -1, -1))
+    assert not beside[0, :2].any(), "before the first showing there is neither label nor drawing"
+    assert torch.equal(beside[:, 2:], alone[:, 2:])
+    assert torch.equal(beside[..., -3:], alone[..., -3:])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (
+            {"feedback_with_drawing": True},
+            "task: task: feedback_with_drawing is for feedback of at least 1 step, but feedback is 0",
+        ),
         (
             {"feedback": 7, "answer": 5},
             "task: task: feedback is 7: expected at most 5, so that the answer follows within the showing's 10 steps",
@@ -216,7 +234,7 @@ def test_with_feedback_the_label_comes_first_and_the_drawing_after(made_up):
         (
             {"shot": 3},
             "task: unknown key 'task.shot': did you mean 'task.shots'? task has answer, evaluation_episodes, "
-            "feedback, kind, pooling, rotate, shots, showing, validation_characters, ways",
+            "feedback, feedback_with_drawing, kind, pooling, rotate, shots, showing, validation_characters, ways",
         ),
     ],
 )
