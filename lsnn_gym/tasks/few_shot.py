@@ -10,6 +10,7 @@ ICML 2016; characters of Lake, Salakhutdinov, Tenenbaum, Science 2015.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Literal
 
@@ -48,6 +49,10 @@ class FewShotSettings(Settings):
     pooling: Literal[1, 2, 4] = Field(
         default=2, description="side of the squares of pixels that are averaged"
     )
+    standardise: bool = Field(
+        default=False,
+        description="grey values less their mean at each place, in standard deviations of all, as currents",
+    )
     rotate: bool = Field(
         default=True, description="train on characters turned by quarters as characters of their own"
     )
@@ -83,14 +88,15 @@ class FewShotTask(Task):
     with ``feedback``, first the label, alone or beside the drawing that it belongs to, and then the new drawing.
     """
 
-    input_range = (0.0, 1.0)
     group_name = "presentation"
 
     def __init__(self, settings: FewShotSettings) -> None:
         self.settings = settings
         self.num_classes = settings.ways
         self.input_size = (28 // settings.pooling) ** 2 + settings.ways
+        self.input_range = (-math.inf, math.inf) if settings.standardise else (0.0, 1.0)
         self._loaded: dict[str, np.ndarray] = {}
+        self._scale: tuple[Tensor, Tensor] | None = None
 
     def training_batch(self, size: int, number: int, seed: int) -> Batch:
         """Draw a batch of episodes."""
@@ -126,12 +132,24 @@ class FewShotTask(Task):
             rotate=rotate,
         )
         inputs = episode_inputs(episodes, settings.ways, settings.pooling)
+        if settings.standardise:
+            mean, std = self._grey_scale()
+            inputs[:, :, : -settings.ways] = (inputs[:, :, : -settings.ways] - mean) / std
         per_showing = settings.showing // settings.answer
         targets, groups = (
             _at_last_window(torch.from_numpy(each), per_showing)
             for each in (episodes.labels, episodes.presentations)
         )
         return Batch(self._spread(inputs), targets, groups)
+
+    def _grey_scale(self) -> tuple[Tensor, Tensor]:
+        """Return mean ``[(28 / pooling)^2]`` and standard deviation ``[]`` of the grey values trained on."""
+        if self._scale is None:
+            images = torch.from_numpy(self._characters("train")).flatten(0, 1)
+            pooled = pooled_greys(images, self.settings.pooling)
+            mean = pooled.mean(dim=0)
+            self._scale = mean, (pooled - mean).std()
+        return self._scale
 
     def _spread(self, inputs: Tensor) -> Tensor:
         """Return the inputs of each step ``[showings * showing, B, I]`` for those of each showing."""
@@ -155,11 +173,17 @@ def episode_inputs(episodes: Episodes, ways: int, pooling: int = 1) -> Tensor:
         ways: Labels there are.
         pooling: Side of the squares of pixels that are averaged.
     """
-    grey = torch.from_numpy(episodes.images).to(torch.float32) / 255
-    pooled = F.avg_pool2d(grey, pooling) if pooling > 1 else grey
+    pooled = pooled_greys(torch.from_numpy(episodes.images).flatten(0, 1), pooling)
     # The label -1, before the first showing, is the zero row that is dropped.
     before = F.one_hot(torch.from_numpy(episodes.previous_labels) + 1, ways + 1)[..., 1:]
-    return torch.cat([pooled.flatten(2), before.to(pooled.dtype)], dim=2)
+    greys = pooled.unflatten(0, episodes.images.shape[:2])
+    return torch.cat([greys, before.to(greys.dtype)], dim=2)
+
+
+def pooled_greys(images: Tensor, pooling: int) -> Tensor:
+    """Return grey values ``[M, (side / pooling)^2]``, 0 to 1, of images uint8 ``[M, side, side]``."""
+    grey = images.to(torch.float32) / 255
+    return (F.avg_pool2d(grey, pooling) if pooling > 1 else grey).flatten(1)
 
 
 def _at_last_window(values: Tensor, windows: int) -> Tensor:

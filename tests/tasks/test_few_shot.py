@@ -216,6 +216,24 @@ def test_the_drawing_that_a_label_belongs_to_may_stand_beside_it(made_up):
     assert torch.equal(beside[..., -3:], alone[..., -3:])
 
 
+def test_standardised_greys_have_mean_0_and_variance_1_over_the_training_characters(made_up):
+    plain, standard = (small(standardise=each) for each in (False, True))
+    assert plain.input_range == (0.0, 1.0)
+    assert standard.input_range == (-np.inf, np.inf)
+    trained = (
+        plain_characters("background")[:-4].reshape(-1, 7, 4, 7, 4).mean(axis=(2, 4)).reshape(-1, 49) / 255
+    )
+    mean, std = trained.mean(axis=0), (trained - trained.mean(axis=0)).std(ddof=1)
+    for split in (None, "test"):
+        before, after = (
+            task.training_batch(4, 0, 0) if split is None else next(task.batches("test", 4))
+            for task in (plain, standard)
+        )
+        expected = (before.inputs[..., :-3].double().numpy() - mean) / std
+        np.testing.assert_allclose(after.inputs[..., :-3].numpy(), expected, rtol=1e-4, atol=1e-4)
+        assert torch.equal(after.inputs[..., -3:], before.inputs[..., -3:]), "labels stay 0 and 1"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -234,7 +252,8 @@ def test_the_drawing_that_a_label_belongs_to_may_stand_beside_it(made_up):
         (
             {"shot": 3},
             "task: unknown key 'task.shot': did you mean 'task.shots'? task has answer, evaluation_episodes, "
-            "feedback, feedback_with_drawing, kind, pooling, rotate, shots, showing, validation_characters, ways",
+            "feedback, feedback_with_drawing, kind, pooling, rotate, shots, showing, standardise, "
+            "validation_characters, ways",
         ),
     ],
 )

@@ -247,7 +247,8 @@ class TestRegistry:
                 "few-shot",
                 {"way": 3},
                 "task: unknown key 'task.way': did you mean 'task.ways'? task has answer, evaluation_episodes, "
-                "feedback, feedback_with_drawing, kind, pooling, rotate, shots, showing, validation_characters, ways",
+                "feedback, feedback_with_drawing, kind, pooling, rotate, shots, showing, standardise, "
+                "validation_characters, ways",
             ),
             ("few-shot", {"ways": 2.5}, "task: task.ways is 2.5, expected a whole number"),
             (
