@@ -77,6 +77,7 @@ def test_open(tmp_path: Path):
         "checkpoints": "checkpoints",
         "environment": "environment.json",
         "learning_curve": "learning_curve.png",
+        "results": "results.json",
         "episode": "episode.mp4",
         "tensorboard": "tensorboard",
     }
