@@ -13,7 +13,9 @@ import pytest
 from lsnn_gym.errors import UserError
 from lsnn_gym.pictures import (
     GROUP_COLORS,
+    CurveGroup,
     Panel,
+    comparison_curves,
     episode_picture,
     group_bounds,
     learning_curve,
@@ -304,3 +306,29 @@ def test_nothing_heavy_is_loaded_and_no_global_state_made(tmp_path: Path):
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", program, str(tmp_path / "c.png")], check=True)
+
+
+# Comparisons -------------------------------------------------------------------------------------
+
+
+def test_a_variant_is_drawn_as_the_mean_of_its_runs_in_a_band(tmp_path: Path, drawn: list[Figure]):
+    def metrics(*figures: float) -> list[dict[str, Any]]:
+        return [{"iteration": i + 1, "accuracy": figure} for i, figure in enumerate(figures)]
+
+    groups = [
+        CurveGroup("two runs", [metrics(0.0, 0.4), metrics(0.2, 0.8)]),
+        CurveGroup("validated", [[{"iteration": 1, "accuracy": 0.1, "validation_accuracy": 0.9}]]),
+        CurveGroup("without the figure", [[{"iteration": 1, "loss": 1.0}]]),
+    ]
+    comparison_curves(groups, "accuracy", tmp_path / "out.png", title="which is better")
+    (axes,) = drawn[0].axes
+    means, one = axes.get_lines()
+    assert np.asarray(means.get_xydata()) == pytest.approx(np.array([[1, 0.1], [2, 0.6]]))
+    assert np.asarray(one.get_xydata()) == pytest.approx(np.array([[1, 0.9]]))
+    assert (means.get_marker(), one.get_marker()) == ("None", "o"), "a single point has to be seen"
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["two runs", "validated"]
+    band = np.asarray(axes.collections[0].get_paths()[0].vertices)
+    assert (band[:, 1].min(), band[:, 1].max()) == pytest.approx((0.0, 0.8))
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")

@@ -166,7 +166,15 @@ def comparison_curves(
         if len(x) == 0:
             continue
         smooth = np.array([_running_mean(run, max(1, len(x) // 40)) for run in runs])
-        axes.plot(x, smooth.mean(axis=0), color=color, linestyle=style, linewidth=2, label=group.label)
+        axes.plot(
+            x,
+            smooth.mean(axis=0),
+            color=color,
+            linestyle=style,
+            linewidth=2,
+            label=group.label,
+            marker="o" if len(x) == 1 else None,  # a line through one point is invisible
+        )
         axes.fill_between(x, smooth.min(axis=0), smooth.max(axis=0), color=color, alpha=0.15, linewidth=0)
     plain_style(axes)
     axes.set(xlabel=x_key.replace("_", " "), ylabel=key.replace("_", " "))
