@@ -1,0 +1,258 @@
+"""The LSNN recurrence in C++ for CPUs: only spikes and existing synapses cost time.
+
+Sixteen samples are computed side by side, a block of them in one call for the whole sequence, blocks spread over
+``torch.get_num_threads()`` threads. The numbers are the reference's to rounding, spikes and all.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lsnn_gym.engine.native import library
+from lsnn_gym.neurons import LSNN, CellModel, NeuronParameters, SpikingState
+
+_LIBRARY, unavailable = library.load()
+"""``unavailable``: why the engine cannot be used here, or None."""
+
+_MOSTLY_ZERO = 0.25
+"""Below this share of inputs other than 0 their weights' gradient is summed up input by input."""
+
+
+def supports(model: CellModel) -> bool:
+    """Return whether the engine has the cell."""
+    return not model.adapts_while_refractory
+
+
+class _Constants(NamedTuple):
+    """What a call takes besides tensors with gradients; the neurons' constants as the kernels want them."""
+
+    neurons: NeuronParameters
+    current_gain: Tensor
+    adaptation_gain: Tensor
+    dt: float
+    dampening_factor: float
+    model: CellModel
+    reset: Tensor | None
+
+
+def run(
+    neurons: NeuronParameters,
+    weight: Tensor,
+    inputs: Tensor,
+    state: SpikingState,
+    reset: Tensor | None,
+    noise_current: Tensor | None,
+    *,
+    dt: float,
+    dampening_factor: float,
+    model: CellModel = LSNN,
+) -> tuple[Tensor, SpikingState]:
+    """Advance B networks through T simulation steps; see ``reference.run``, of which this is the equal.
+
+    Tensors are on the CPU, all in float32 or all in float64. The neurons' constants get no gradient.
+
+    Raises:
+        ValueError: If the engine does not support ``model``.
+        RuntimeError: If it is not available.
+    """
+    if _LIBRARY is None:
+        raise RuntimeError(f"the native engine is not available: {unavailable}")
+    if not supports(model):
+        raise ValueError(f"the native engine does not implement {model}: use the reference engine")
+    alpha, rho, _, _, period = neurons
+    if model.spike_counts_as_refractory:
+        neurons = neurons._replace(refractory_period=(period - 1).clamp_(min=0))
+    constants = _Constants(
+        neurons,
+        1 - alpha if model.scaled_current else torch.ones_like(alpha),
+        1 - rho if model.scaled_adaptation else torch.ones_like(rho),
+        dt,
+        dampening_factor,
+        model,
+        None if reset is None else (reset != 0).contiguous(),
+    )
+    given = (weight, inputs, noise_current, *state)
+    if torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in given):
+        spikes, *after = _Sequence.apply(constants, *given)  # type: ignore[misc]
+        return spikes, SpikingState(*after)
+    with torch.no_grad():
+        spikes, after, _ = _Call(constants, weight, inputs, noise_current, state).forward(taped=False)
+    return spikes, after
+
+
+class _Tape(NamedTuple):
+    """What the forward pass leaves to the backward pass, for blocks of 16 samples (see problem.hpp)."""
+
+    voltage: Tensor
+    adaptation: Tensor
+    spikes: Tensor
+    blocked: Tensor
+
+
+class _Call:
+    """One sequence, its tensors laid out as the kernels want them."""
+
+    def __init__(
+        self,
+        constants: _Constants,
+        weight: Tensor,
+        inputs: Tensor,
+        noise: Tensor | None,
+        state: SpikingState,
+        prepared: library.PreparedWeights | None = None,
+    ) -> None:
+        assert _LIBRARY is not None
+        self.constants = constants
+        self.weight = weight
+        self.inputs = inputs.contiguous()
+        self.noise = None if noise is None else noise.contiguous()
+        self.state = SpikingState(*(each.contiguous() for each in state))
+        self.functions = _LIBRARY.functions(weight.dtype)
+        self.num_delays, self.num_neurons = state.currents.shape[1:]
+        self.prepared = prepared or _prepared(self.functions, weight, self.num_delays)
+        self.problem = self._problem()
+
+    def _problem(self) -> library.Problem:
+        steps, batch_size, num_inputs = self.inputs.shape
+        constants = self.constants
+        model = constants.model
+        vectors = (*constants.neurons, constants.current_gain, constants.adaptation_gain)
+        return library.Problem(
+            steps,
+            batch_size,
+            num_inputs,
+            self.num_neurons,
+            self.num_delays,
+            torch.get_num_threads(),
+            model.fires_on_new_voltage,
+            model.normalised_by_baseline,
+            library.RESETS[model.reset_by],
+            model.stops_spike_gradient,
+            constants.dt,
+            constants.dampening_factor,
+            *(each.data_ptr() for each in vectors),
+            self.inputs.data_ptr(),
+            None if self.noise is None else self.noise.data_ptr(),
+            None if constants.reset is None else constants.reset.data_ptr(),
+        )
+
+    def forward(self, *, taped: bool) -> tuple[Tensor, SpikingState, _Tape | None]:
+        """Return the spikes, the state after the sequence and, if ``taped``, what ``backward`` needs."""
+        steps, batch_size, _ = self.inputs.shape
+        spikes = self.inputs.new_empty(steps, batch_size, self.num_neurons)
+        after = SpikingState(*(torch.empty_like(each) for each in self.state))
+        tape = self._new_tape() if taped else None
+        addresses = None if tape is None else ctypes.byref(library.Tape(*(each.data_ptr() for each in tape)))
+        failed = self.functions.forward(
+            self.problem,
+            self.prepared.handle,
+            library.pointers(self.state),
+            library.pointers(after),
+            spikes.data_ptr(),
+            addresses,
+        )
+        _check(failed)
+        return spikes, after, tape
+
+    def _new_tape(self) -> _Tape:
+        assert _LIBRARY is not None
+        steps, batch_size, _ = self.inputs.shape
+        blocks = -(-batch_size // library.LANES)
+        segments = -(-steps // _LIBRARY.segment_steps(self.num_neurons))
+        masks = torch.empty(2, blocks, steps, self.num_neurons, dtype=torch.int16)
+        return _Tape(
+            self.inputs.new_empty(blocks, steps, self.num_neurons, library.LANES),
+            self.inputs.new_empty(blocks, segments, self.num_neurons, library.LANES),
+            masks[0],
+            masks[1],
+        )
+
+    def backward(
+        self, tape: _Tape, by_spikes: Tensor, by_after: SpikingState, needs: _Needs
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, SpikingState]:
+        """Return the derivatives of the loss by weight, inputs, noise and the state before the sequence."""
+        one_by_one = needs.inputs and self.num_delays > 1
+        by_product = not one_by_one and self.num_delays == 1 and (needs.inputs or self._inputs_are_dense())
+        by_weight = torch.empty_like(self.weight, memory_format=torch.contiguous_format)
+        errors = torch.empty_like(by_spikes) if needs.noise or by_product else None
+        by_inputs = torch.empty_like(self.inputs) if one_by_one else None
+        by_before = SpikingState(*(torch.empty_like(each) for each in self.state))
+        gradients = library.Gradients(
+            by_spikes.data_ptr(),
+            library.pointers(by_after),
+            by_weight.data_ptr(),
+            None if errors is None else errors.data_ptr(),
+            None if by_inputs is None else by_inputs.data_ptr(),
+            library.pointers(by_before),
+            by_product,
+        )
+        addresses = library.Tape(*(each.data_ptr() for each in tape))
+        _check(self.functions.backward(self.problem, self.prepared.handle, addresses, gradients))
+        if by_product and errors is not None:
+            num_inputs = self.inputs.shape[2]
+            flat = errors.flatten(0, 1)
+            by_weight[:, :num_inputs] = flat.T @ self.inputs.flatten(0, 1)
+            if needs.inputs:
+                by_inputs = (flat @ self.weight[:, :num_inputs]).view_as(self.inputs)
+        return by_weight, by_inputs, errors if needs.noise else None, by_before
+
+    def _inputs_are_dense(self) -> bool:
+        # A few steps say enough, and all of them would take as long as the kernels.
+        some = self.inputs[:: max(1, len(self.inputs) // 8)]
+        return float(torch.count_nonzero(some)) > _MOSTLY_ZERO * some.numel()
+
+
+class _Needs(NamedTuple):
+    """Which gradients are asked for."""
+
+    inputs: bool
+    noise: bool
+
+
+class _Sequence(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, constants: _Constants, weight: Tensor, inputs: Tensor, noise: Tensor | None, *state: Tensor
+    ):
+        call = _Call(constants, weight, inputs, noise, SpikingState(*state))
+        spikes, after, tape = call.forward(taped=True)
+        ctx.constants, ctx.prepared, ctx.tape = constants, call.prepared, tape
+        ctx.save_for_backward(weight, call.inputs, noise, *call.state)
+        ctx.mark_non_differentiable(after.refractory)
+        return (spikes, *after)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor):  # type: ignore[override]
+        weight, inputs, noise, *state = ctx.saved_tensors
+        call = _Call(ctx.constants, weight, inputs, noise, SpikingState(*state), ctx.prepared)
+        by_spikes, *by_after = (each.contiguous() for each in gradients)
+        _, _, needs_inputs, needs_noise, *_ = ctx.needs_input_grad
+        by_weight, by_inputs, by_noise, by_before = call.backward(
+            ctx.tape,
+            by_spikes,
+            SpikingState(*by_after),
+            _Needs(needs_inputs, noise is not None and needs_noise),
+        )
+        return None, by_weight, by_inputs, by_noise, *by_before[:3], None, by_before.currents
+
+
+def _prepared(
+    functions: library.Functions, weight: Tensor, num_delays: int
+) -> library.PreparedWeights:
+    """Return the weights in the kernels' form, kept with the tensor while it does not change (for acting)."""
+    kept = getattr(weight, "_native_form", None)
+    if kept is not None and kept[0] == weight._version and not torch.is_grad_enabled():
+        return kept[1]
+    made = library.PreparedWeights(functions, weight.detach().contiguous(), num_delays)
+    if not weight.requires_grad:
+        weight._native_form = (weight._version, made)  # type: ignore[attr-defined]
+    return made
+
+
+def _check(failed: int) -> None:
+    if failed:
+        raise RuntimeError("the native engine ran out of memory or threads")

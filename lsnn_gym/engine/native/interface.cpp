@@ -1,0 +1,217 @@
+// The plain interface to the kernels: chooses those of this processor, prepares weights, spreads blocks over threads.
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <atomic>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <thread>
+
+#include "problem.hpp"
+
+#if defined(_WIN32)
+#define LSNN_EXPORT extern "C" __declspec(dllexport)
+#else
+#define LSNN_EXPORT extern "C" __attribute__((visibility("default")))
+#endif
+
+namespace lsnn {
+namespace {
+
+enum Isa { kBaseline_ = 0, kAvx2 = 1, kAvx512 = 2 };
+
+Isa best_isa() {
+#if defined(__x86_64__) && defined(__GNUC__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl"))
+        return kAvx512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kAvx2;
+#endif
+    return kBaseline_;
+}
+
+std::atomic<int> chosen_isa{best_isa()};
+
+template <class T>
+const Kernels<T>& kernels_of(int isa);
+
+template <>
+const Kernels<float>& kernels_of<float>(int isa) {
+#if defined(__x86_64__) && defined(__GNUC__)
+    if (isa == kAvx512) return avx512::kernels_float();
+    if (isa == kAvx2) return avx2::kernels_float();
+#endif
+    (void)isa;
+    return baseline::kernels_float();
+}
+
+template <>
+const Kernels<double>& kernels_of<double>(int isa) {
+#if defined(__x86_64__) && defined(__GNUC__)
+    if (isa == kAvx512) return avx512::kernels_double();
+    if (isa == kAvx2) return avx2::kernels_double();
+#endif
+    (void)isa;
+    return baseline::kernels_double();
+}
+
+// Working memory that starts at a cache line.
+template <class T>
+class Buffer {
+public:
+    explicit Buffer(int64_t count) : memory_(new char[count * sizeof(T) + 64]) {}
+    T* data() const {
+        const auto at = reinterpret_cast<uintptr_t>(memory_.get());
+        return reinterpret_cast<T*>((at + 63) / 64 * 64);
+    }
+
+private:
+    std::unique_ptr<char[]> memory_;
+};
+
+// Call work(thread, block) for every block. Which thread has which block depends on their numbers alone, so that
+// sums over a thread's blocks come out the same each time.
+template <class Work>
+void for_blocks(int64_t blocks, int64_t threads, const Work& work) {
+    auto share = [&](int64_t thread) {
+        for (int64_t block = thread; block < blocks; block += threads) work(thread, block);
+    };
+    std::vector<std::thread> helpers;
+    for (int64_t thread = 1; thread < threads; ++thread) helpers.emplace_back(share, thread);
+    share(0);
+    for (std::thread& each : helpers) each.join();
+}
+
+template <class T>
+int64_t used_threads(const Problem<T>& p) {
+    const int64_t blocks = (p.batch + 15) / 16;
+    // Starting a thread takes longer than a small piece of work.
+    const int64_t work = p.steps * p.batch * (p.inputs + p.neurons);
+    const int64_t wanted = work < 100000 ? 1 : p.threads;
+    return wanted < 1 ? 1 : wanted < blocks ? wanted : blocks;
+}
+
+// Above this share of synapses, rows without gaps are faster than lists.
+constexpr double kDense = 0.4;
+
+template <class T>
+int64_t count_synapses(const T* weight, int64_t posts, int64_t pres, int64_t first, int64_t last) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < posts; ++i)
+        for (int64_t j = first; j < last; ++j) count += weight[i * pres + j] != 0;
+    return count;
+}
+
+template <class T>
+Weights<T>* prepare(const T* weight, int64_t inputs, int64_t neurons, int64_t delays) {
+    auto made = std::make_unique<Weights<T>>();
+    Weights<T>& w = *made;
+    const int64_t posts = delays * neurons, pres = inputs + neurons;
+    w.inputs = inputs, w.neurons = neurons, w.delays = delays;
+    const int64_t bounds[3] = {0, inputs, pres};
+    for (int part = 0; part < 2; ++part) {
+        const int64_t first = bounds[part], last = bounds[part + 1];
+        w.sparse[part] = count_synapses(weight, posts, pres, first, last) <= kDense * (double)(posts * (last - first));
+    }
+    w.start.assign(pres + 1, 0);
+    for (int64_t i = 0; i < posts; ++i)
+        for (int64_t j = 0; j < pres; ++j) w.start[j + 1] += w.is_sparse(j) && weight[i * pres + j] != 0;
+    for (int64_t j = 0; j < pres; ++j) w.start[j + 1] += w.start[j];
+    w.synapses.resize(w.start[pres]);
+    std::vector<int64_t> next(w.start.begin(), w.start.end() - 1);
+    for (int64_t i = 0; i < posts; ++i)
+        for (int64_t j = 0; j < pres; ++j)
+            if (w.is_sparse(j) && weight[i * pres + j] != 0) w.synapses[next[j]++] = {(int32_t)i, weight[i * pres + j]};
+    if (!w.sparse[0] || !w.sparse[1]) {
+        w.by_post.assign(weight, weight + posts * pres);
+        w.by_pre.resize(pres * posts);
+        for (int64_t j0 = 0; j0 < pres; j0 += 16)
+            for (int64_t i = 0; i < posts; ++i)
+                for (int64_t j = j0; j < pres && j < j0 + 16; ++j) w.by_pre[j * posts + i] = weight[i * pres + j];
+    }
+    return made.release();
+}
+
+template <class T>
+void forward(const Problem<T>& p, const Weights<T>& w, const State<const T>& before, const State<T>& after, T* spikes,
+             const Tape<T>* tape) {
+    const Kernels<T>& kernels = kernels_of<T>(chosen_isa);
+    const int64_t threads = used_threads(p), size = scratch_numbers(p);
+    Buffer<T> scratch(threads * size);
+    for_blocks((p.batch + 15) / 16, threads, [&](int64_t thread, int64_t block) {
+        kernels.forward(p, w, before, after, spikes, tape, block, scratch.data() + thread * size);
+    });
+}
+
+template <class T>
+void backward(const Problem<T>& p, const Weights<T>& w, const Tape<T>& tape, const Gradients<T>& gradients) {
+    const Kernels<T>& kernels = kernels_of<T>(chosen_isa);
+    const int64_t threads = used_threads(p), size = scratch_numbers(p);
+    const int64_t pres = p.inputs + p.neurons, width = padded(p.neurons), posts = p.delays * p.neurons;
+    const int64_t gradient_size = pres * p.delays * width;
+    Buffer<T> scratch(threads * size), sums(threads * gradient_size);
+    for_blocks((p.batch + 15) / 16, threads, [&](int64_t thread, int64_t block) {
+        T* const sum = sums.data() + thread * gradient_size;
+        if (block == thread) std::memset(sum, 0, gradient_size * sizeof(T));
+        kernels.backward(p, w, tape, gradients, block, sum, scratch.data() + thread * size);
+    });
+    for (int64_t j0 = 0; j0 < pres; j0 += 16)
+        for (int64_t i = 0; i < posts; ++i)
+            for (int64_t j = j0; j < pres && j < j0 + 16; ++j) {
+                const T* from = sums.data() + (j * p.delays + i / p.neurons) * width + i % p.neurons;
+                T sum = 0;
+                for (int64_t thread = 0; thread < threads; ++thread) sum += from[thread * gradient_size];
+                gradients.by_weight[i * pres + j] = sum;
+            }
+}
+
+}  // namespace
+}  // namespace lsnn
+
+#define LSNN_INTERFACE(suffix, T)                                                                                     \
+    LSNN_EXPORT void* lsnn_prepare_##suffix(const T* weight, int64_t inputs, int64_t neurons, int64_t delays) {       \
+        try {                                                                                                         \
+            return lsnn::prepare<T>(weight, inputs, neurons, delays);                                                 \
+        } catch (const std::bad_alloc&) {                                                                             \
+            return nullptr;                                                                                           \
+        }                                                                                                             \
+    }                                                                                                                 \
+    LSNN_EXPORT void lsnn_release_##suffix(void* weights) { delete static_cast<lsnn::Weights<T>*>(weights); }         \
+    LSNN_EXPORT int lsnn_forward_##suffix(const lsnn::Problem<T>* problem, const void* weights,                       \
+                                          const lsnn::State<const T>* before, const lsnn::State<T>* after, T* spikes, \
+                                          const lsnn::Tape<T>* tape) {                                                \
+        try {                                                                                                         \
+            lsnn::forward<T>(*problem, *static_cast<const lsnn::Weights<T>*>(weights), *before, *after, spikes, tape);\
+        } catch (const std::exception&) {                                                                             \
+            return 1;                                                                                                 \
+        }                                                                                                             \
+        return 0;                                                                                                     \
+    }                                                                                                                 \
+    LSNN_EXPORT int lsnn_backward_##suffix(const lsnn::Problem<T>* problem, const void* weights,                      \
+                                           const lsnn::Tape<T>* tape, const lsnn::Gradients<T>* gradients) {          \
+        try {                                                                                                         \
+            lsnn::backward<T>(*problem, *static_cast<const lsnn::Weights<T>*>(weights), *tape, *gradients);           \
+        } catch (const std::exception&) {                                                                             \
+            return 1;                                                                                                 \
+        }                                                                                                             \
+        return 0;                                                                                                     \
+    }
+
+LSNN_INTERFACE(float, float)
+LSNN_INTERFACE(double, double)
+
+// The tape's sizes follow from this.
+LSNN_EXPORT int64_t lsnn_segment_steps(int64_t neurons) { return lsnn::segment_steps(neurons); }
+
+// Use the kernels for a lesser processor (0: every one, 1: AVX2, 2: AVX-512) or, below 0, for this one; return whose.
+LSNN_EXPORT int lsnn_choose_isa(int wanted) {
+    const int best = lsnn::best_isa();
+    if (wanted <= best) lsnn::chosen_isa = wanted < 0 ? best : wanted;
+    return lsnn::chosen_isa;
+}
+
+static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernels", nullptr, 0, nullptr, nullptr, nullptr, nullptr, nullptr};
+
+PyMODINIT_FUNC PyInit__kernels(void) { return PyModule_Create(&definition); }

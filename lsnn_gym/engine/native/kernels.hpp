@@ -1,0 +1,651 @@
+// The recurrence of engine/reference.py and its adjoint, for one block of 16 samples, over a whole sequence.
+//
+// Forwards only presynaptic channels that are active in the block add their weights. Backwards, thresholds are
+// computed anew from the spikes; errors go back over existing synapses only, and only to neurons whose
+// pseudo-derivative is not 0; the weight gradient gets one row of errors for each presynaptic spike.
+#pragma once
+
+#include "lanes.hpp"
+#include "problem.hpp"
+
+namespace lsnn {
+namespace LSNN_ISA {
+namespace {
+
+using namespace ::LSNN_ISA;
+
+constexpr int kGroup = 8;  // rows of a dense matrix at a time: as many sums as there are registers for
+
+// Hands out parts of a thread's working memory.
+template <class T>
+struct Arena {
+    T* next;
+    Vec<T>* vectors(int64_t count) {
+        T* found = next;
+        next += 16 * count;
+        return (Vec<T>*)found;
+    }
+    uint16_t* bits(int64_t count) {
+        T* found = next;
+        next += (count * 2 / (int64_t)sizeof(T) + 32) / 16 * 16;
+        return (uint16_t*)found;
+    }
+    int32_t* indices(int64_t count) {
+        T* found = next;
+        next += (count * 4 / (int64_t)sizeof(T) + 32) / 16 * 16;
+        return (int32_t*)found;
+    }
+};
+
+// Which samples a block has, and which of them start anew before a step.
+template <class T>
+struct Block {
+    const Problem<T>& p;
+    int64_t index, first;
+    int rows;
+    Block(const Problem<T>& problem, int64_t block) : p(problem), index(block), first(block * kLanes) {
+        const int64_t left = problem.batch - first;
+        rows = left < kLanes ? (int)left : kLanes;
+    }
+    unsigned resets(int64_t t) const {
+        unsigned found = 0;
+        if (p.reset)
+            for (int row = 0; row < rows; ++row)
+                if (p.reset[t * p.batch + first + row]) found |= 1u << row;
+        return found;
+    }
+};
+
+// The input channels that are active at a step, in order, each with its 16 values.
+template <class T>
+struct ActiveInputs {
+    Vec<T>* values;    // [I]: all 0 between steps
+    int32_t* channel;  // [count]
+    uint16_t* touched;
+    int64_t count = 0;
+
+    ActiveInputs(Arena<T>& arena, int64_t inputs) {
+        const int64_t size = padded(inputs);
+        values = arena.vectors(size);
+        channel = arena.indices(size);
+        touched = arena.bits(size / kLanes);
+        for (int64_t j = 0; j < size; ++j) values[j] = Vec<T>{};
+    }
+
+    void read(const Block<T>& block, int64_t t) {
+        for (int64_t a = 0; a < count; ++a) values[channel[a]] = Vec<T>{};
+        const int64_t inputs = block.p.inputs, groups = padded(inputs) / kLanes;
+        for (int64_t g = 0; g < groups; ++g) touched[g] = 0;
+        for (int row = 0; row < block.rows; ++row) read_row(block.p.x + (t * block.p.batch + block.first + row) * inputs, row, inputs);
+        count = 0;
+        for (int64_t g = 0; g < groups; ++g)
+            for (unsigned bits = touched[g]; bits; bits &= bits - 1)
+                channel[count++] = (int32_t)(g * kLanes + __builtin_ctz(bits));
+    }
+
+    void read_row(const T* row, int lane, int64_t inputs) {
+        for (int64_t j = 0; j < inputs; j += kLanes) {
+            unsigned bits = 0;
+            if (j + kLanes <= inputs) {
+                bits = nonzero<T>((Vec<T>)*(const UnalignedVec<T>*)(row + j));
+            } else {
+                for (int64_t c = j; c < inputs; ++c) bits |= (unsigned)(row[c] != 0) << (c - j);
+            }
+            touched[j / kLanes] |= (uint16_t)bits;
+            for (; bits; bits &= bits - 1) {
+                const int64_t c = j + __builtin_ctz(bits);
+                ((T*)(values + c))[lane] = row[c];
+            }
+        }
+    }
+};
+
+// ---------------------------------------------------------------------------------------------- forwards
+
+template <class T>
+LSNN_INLINE void push_row(const Weights<T>& w, int64_t pre, Vec<T> value, Vec<T>* due) {
+    const Synapse<T>* synapse = w.synapses.data() + w.start[pre];
+    const Synapse<T>* const end = w.synapses.data() + w.start[pre + 1];
+    for (; synapse != end; ++synapse) due[synapse->post] += synapse->weight * value;
+}
+
+// Add `count` rows of a dense part, `value[a]` times row `pre[a]`, a few columns at a time.
+template <class T>
+void push_dense(const Weights<T>& w, const int32_t* pre, const Vec<T>* value, int64_t count, Vec<T>* due) {
+    const int64_t columns = w.delays * w.neurons;
+    const T* rows = w.by_pre.data();
+    int64_t i = 0;
+    for (; i + kGroup <= columns; i += kGroup) {
+        Vec<T> sum[kGroup];
+        for (int g = 0; g < kGroup; ++g) sum[g] = due[i + g];
+        for (int64_t a = 0; a < count; ++a) {
+            const T* row = rows + pre[a] * columns + i;
+            const Vec<T> x = value[a];
+#pragma GCC unroll 8
+            for (int g = 0; g < kGroup; ++g) sum[g] += row[g] * x;
+        }
+        for (int g = 0; g < kGroup; ++g) due[i + g] = sum[g];
+    }
+    for (; i < columns; ++i)
+        for (int64_t a = 0; a < count; ++a) due[i] += rows[pre[a] * columns + i] * value[a];
+}
+
+template <class T>
+struct Forward {
+    const Problem<T>& p;
+    const Weights<T>& w;
+    const Block<T> block;
+    const Tape<T>* tape;
+    T* spikes_out;
+    Vec<T>*voltage, *adaptation, *refractory, *ring, *value;
+    uint16_t *emitted, *blocked;
+    int32_t* active;
+    ActiveInputs<T> inputs;
+    int64_t slot = 0;
+    T pulse;  // what a spike is: 1/dt
+
+    Forward(const Problem<T>& problem, const Weights<T>& weights, T* spikes, const Tape<T>* kept, int64_t index, Arena<T> arena)
+        : p(problem), w(weights), block(problem, index), tape(kept), spikes_out(spikes),
+          voltage(arena.vectors(padded(problem.neurons))), adaptation(arena.vectors(padded(problem.neurons))),
+          refractory(arena.vectors(padded(problem.neurons))), ring(arena.vectors(ring_slots(problem.delays) * problem.neurons)),
+          value(arena.vectors(padded(problem.neurons) + padded(problem.inputs))),
+          emitted(arena.bits(padded(problem.neurons))), blocked(arena.bits(padded(problem.neurons))),
+          active(arena.indices(padded(problem.neurons))), inputs(arena, problem.inputs), pulse((T)(1 / problem.dt)) {}
+
+    Vec<T>* due() { return ring + slot * p.neurons; }
+
+    void load(const State<const T>& before) {
+        const int64_t at = block.first * p.neurons;
+        for (int64_t n = 0; n < p.neurons; n += kLanes) {
+            const int columns = p.neurons - n < kLanes ? (int)(p.neurons - n) : kLanes;
+            Vec<T> tile[kLanes];
+            load_tile<T>(before.voltage + at + n, p.neurons, block.rows, columns, tile);
+            for (int c = 0; c < columns; ++c) voltage[n + c] = tile[c];
+            load_tile<T>(before.adaptation + at + n, p.neurons, block.rows, columns, tile);
+            for (int c = 0; c < columns; ++c) adaptation[n + c] = tile[c];
+            load_tile<T>(before.refractory + at + n, p.neurons, block.rows, columns, tile);
+            for (int c = 0; c < columns; ++c) refractory[n + c] = tile[c];
+            load_tile<T>(before.spikes + at + n, p.neurons, block.rows, columns, tile);
+            for (int c = 0; c < kLanes; ++c) emitted[n + c] = (uint16_t)positive(tile[c]);
+            for (int64_t k = 0; k < p.delays; ++k) {
+                const T* currents = before.currents + (block.first * p.delays + k) * p.neurons + n;
+                load_tile<T>(currents, p.delays * p.neurons, block.rows, columns, tile);
+                for (int c = 0; c < columns; ++c) ring[k * p.neurons + n + c] = tile[c];
+            }
+        }
+    }
+
+    void store(const State<T>& after) {
+        const int64_t at = block.first * p.neurons;
+        for (int64_t n = 0; n < p.neurons; n += kLanes) {
+            const int columns = p.neurons - n < kLanes ? (int)(p.neurons - n) : kLanes;
+            store_vectors(voltage + n, p.neurons, columns, after.voltage + at + n);
+            store_vectors(adaptation + n, p.neurons, columns, after.adaptation + at + n);
+            store_vectors(refractory + n, p.neurons, columns, after.refractory + at + n);
+            Vec<T> tile[kLanes];
+            for (int c = 0; c < columns; ++c) tile[c] = spread(emitted[n + c], pulse);
+            store_vectors(tile, p.neurons, columns, after.spikes + at + n);
+            for (int64_t k = 0; k < p.delays; ++k)
+                store_vectors(due() + k * p.neurons + n, p.delays * p.neurons, columns,
+                              after.currents + (block.first * p.delays + k) * p.neurons + n);
+        }
+    }
+
+    void store_vectors(const Vec<T>* from, int64_t stride, int columns, T* to) {
+        Vec<T> tile[kLanes];
+        for (int c = 0; c < kLanes; ++c) tile[c] = c < columns ? from[c] : Vec<T>{};
+        store_tile<T>(tile, stride, block.rows, columns, to);
+    }
+
+    // Put the samples of `lanes` to rest.
+    void rest(unsigned lanes) {
+        const unsigned kept = kAllLanes & ~lanes;
+        for (int64_t n = 0; n < p.neurons; ++n) {
+            voltage[n] = keep(kept, voltage[n]);
+            adaptation[n] = keep(kept, adaptation[n]);
+            refractory[n] = keep(kept, refractory[n]);
+            emitted[n] &= (uint16_t)kept;
+        }
+        for (int64_t i = 0; i < p.delays * p.neurons; ++i) due()[i] = keep(kept, due()[i]);
+    }
+
+    void deliver() {
+        if (w.sparse[0]) {
+            for (int64_t a = 0; a < inputs.count; ++a) push_row(w, inputs.channel[a], inputs.values[inputs.channel[a]], due());
+        } else {
+            for (int64_t a = 0; a < inputs.count; ++a) value[a] = inputs.values[inputs.channel[a]];
+            push_dense(w, inputs.channel, value, inputs.count, due());
+        }
+        int64_t count = 0;
+        for (int64_t n = 0; n < p.neurons; ++n) {
+            active[count] = (int32_t)(p.inputs + n);
+            value[count] = spread(emitted[n], pulse);
+            count += emitted[n] != 0;
+        }
+        if (w.sparse[1]) {
+            for (int64_t a = 0; a < count; ++a) push_row(w, active[a], value[a], due());
+        } else {
+            push_dense(w, active, value, count, due());
+        }
+    }
+
+    void advance(int64_t t) {
+        if (const unsigned lanes = block.resets(t)) rest(lanes);
+        keep_on_tape(t);
+        inputs.read(block, t);
+        deliver();
+        for (int64_t n = 0; n < p.neurons; n += kLanes) {
+            const int columns = p.neurons - n < kLanes ? (int)(p.neurons - n) : kLanes;
+            Vec<T> noise[kLanes];
+            if (p.noise)
+                load_tile<T>(p.noise + (t * p.batch + block.first) * p.neurons + n, p.neurons, block.rows, columns, noise);
+            for (int c = 0; c < columns; ++c) {
+                Vec<T> current = due()[n + c];
+                due()[n + c] = Vec<T>{};
+                if (p.noise) current += noise[c];
+                update(t, n + c, current);
+            }
+        }
+        write_spikes(t);
+        turn_ring();
+    }
+
+    LSNN_INLINE void update(int64_t t, int64_t n, Vec<T> current) {
+        const T baseline = p.threshold[n], beta = p.beta[n];
+        const Vec<T> arrived = spread(emitted[n], pulse), b = adaptation[n], v = voltage[n];
+        const Vec<T> adapted = p.adaptation_decay[n] * b + p.adaptation_gain[n] * arrived;
+        const Vec<T> threshold = baseline + beta * adapted;
+        const Vec<T> reset = p.reset_by == kCurrent ? threshold : p.reset_by == kCrossed ? baseline + beta * b : splat(baseline);
+        const Vec<T> next = p.membrane_decay[n] * v + p.current_gain[n] * current - ((T)p.dt * arrived) * reset;
+        const Vec<T> compared = p.fires_on_new_voltage ? next : v;
+        unsigned fired = positive(compared - threshold);
+        const Vec<T> waiting = refractory[n];
+        const unsigned silent = positive(waiting);
+        fired &= ~silent;
+        refractory[n] = at_least_zero<T>(waiting - 1) + spread(fired, p.refractory_period[n]);
+        voltage[n] = next;
+        adaptation[n] = adapted;
+        emitted[n] = (uint16_t)(fired & ((1u << block.rows) - 1));
+        if (tape) {
+            const int64_t at = (block.index * p.steps + t) * p.neurons + n;
+            ((Vec<T>*)tape->voltage)[at] = compared;
+            tape->blocked[at] = (uint16_t)silent;
+        }
+    }
+
+    void keep_on_tape(int64_t t) {
+        if (!tape) return;
+        uint16_t* to = tape->spikes + (block.index * p.steps + t) * p.neurons;
+        for (int64_t n = 0; n < p.neurons; ++n) to[n] = emitted[n];
+        const int64_t length = segment_steps(p.neurons);
+        if (t % length == 0) {
+            const int64_t segments = (p.steps + length - 1) / length;
+            Vec<T>* kept = (Vec<T>*)tape->adaptation + (block.index * segments + t / length) * p.neurons;
+            for (int64_t n = 0; n < p.neurons; ++n) kept[n] = adaptation[n];
+        }
+    }
+
+    void write_spikes(int64_t t) {
+        T* const out = spikes_out + (t * p.batch + block.first) * p.neurons;
+        const MaskVec<T> one = (MaskVec<T>)splat(pulse);
+        for (int64_t n = 0; n < p.neurons; n += kLanes) {
+            const int columns = p.neurons - n < kLanes ? (int)(p.neurons - n) : kLanes;
+            const MaskVec<T> bits = lane_masks<T>(emitted + n);
+            for (int row = 0; row < block.rows; ++row) {
+                const MaskVec<T> fired = (bits & (typename VectorOf<T>::Element)(1 << row)) != 0;
+                store_row<T>((Vec<T>)(one & fired), columns, out + row * p.neurons + n);
+            }
+        }
+    }
+
+    // Move on by one slot; what is due lies in the D slots from there.
+    void turn_ring() {
+        if (p.delays == 1) return;  // its one slot was emptied when it was read
+        ++slot;
+        if (slot + p.delays <= ring_slots(p.delays)) {
+            for (int64_t i = (p.delays - 1) * p.neurons; i < p.delays * p.neurons; ++i) due()[i] = Vec<T>{};
+            return;
+        }
+        const Vec<T>* from = due();
+        for (int64_t i = 0; i < (p.delays - 1) * p.neurons; ++i) ring[i] = from[i];
+        for (int64_t i = (p.delays - 1) * p.neurons; i < p.delays * p.neurons; ++i) ring[i] = Vec<T>{};
+        slot = 0;
+    }
+
+    void run(const State<const T>& before, const State<T>& after) {
+        for (int64_t n = p.neurons; n < padded(p.neurons); ++n) emitted[n] = 0;
+        load(before);
+        for (int64_t t = 0; t < p.steps; ++t) advance(t);
+        store(after);
+    }
+};
+
+// --------------------------------------------------------------------------------------------- backwards
+
+// The error that reaches presynaptic channels `pre`, `pre + 1`, ... (`count` of them, at most kGroup) from the
+// errors of the D steps from `errors` on.
+template <class T>
+LSNN_INLINE void pull(const Weights<T>& w, int64_t pre, int count, const Vec<T>* errors, Vec<T>* sum) {
+    const int64_t columns = w.delays * w.neurons, rows = w.inputs + w.neurons;
+    if (w.is_sparse(pre)) {
+        for (int g = 0; g < count; ++g) {
+            const Synapse<T>* synapse = w.synapses.data() + w.start[pre + g];
+            const Synapse<T>* const end = w.synapses.data() + w.start[pre + g + 1];
+            Vec<T> part[4] = {};
+            for (; synapse + 4 <= end; synapse += 4) {
+#pragma GCC unroll 4
+                for (int q = 0; q < 4; ++q) part[q] += synapse[q].weight * errors[synapse[q].post];
+            }
+            for (; synapse != end; ++synapse) part[0] += synapse->weight * errors[synapse->post];
+            sum[g] = (part[0] + part[1]) + (part[2] + part[3]);
+        }
+        return;
+    }
+    for (int g = 0; g < count; ++g) sum[g] = Vec<T>{};
+    const T* row = w.by_post.data() + pre;
+    if (count == kGroup) {
+        Vec<T> part[kGroup] = {};
+        for (int64_t i = 0; i < columns; ++i, row += rows) {
+            const Vec<T> error = errors[i];
+#pragma GCC unroll 8
+            for (int g = 0; g < kGroup; ++g) part[g] += row[g] * error;
+        }
+        for (int g = 0; g < kGroup; ++g) sum[g] = part[g];
+    } else {
+        for (int64_t i = 0; i < columns; ++i, row += rows)
+            for (int g = 0; g < count; ++g) sum[g] += row[g] * errors[i];
+    }
+}
+
+template <class T>
+struct Backward {
+    const Problem<T>& p;
+    const Weights<T>& w;
+    const Tape<T>& tape;
+    const Gradients<T>& out;
+    const Block<T> block;
+    const int64_t padded_neurons, slots, length;
+    Vec<T>*by_voltage, *by_spikes, *by_adaptation;
+    Vec<T>* ring;    // errors of the currents that arrive at a step: [slots, N]
+    T* rows;         // the same, a row a sample: [slots, 16, padded N]
+    Vec<T>* course;  // adaptation before each step of the segment: [length, N]
+    ActiveInputs<T> inputs;
+    int64_t slot;
+    T* by_weight;
+    T pulse;
+
+    Backward(const Problem<T>& problem, const Weights<T>& weights, const Tape<T>& kept, const Gradients<T>& gradients,
+             int64_t index, T* weight_gradient, Arena<T> arena)
+        : p(problem), w(weights), tape(kept), out(gradients), block(problem, index), padded_neurons(padded(problem.neurons)),
+          slots(ring_slots(problem.delays)), length(segment_steps(problem.neurons)),
+          by_voltage(arena.vectors(padded_neurons)), by_spikes(arena.vectors(padded_neurons)),
+          by_adaptation(arena.vectors(padded_neurons)), ring(arena.vectors(slots * padded_neurons)),
+          rows((T*)arena.vectors(slots * padded_neurons)), course(arena.vectors(length * padded_neurons)),
+          inputs(arena, problem.inputs), slot(slots - problem.delays), by_weight(weight_gradient),
+          pulse((T)(1 / problem.dt)) {}
+
+    Vec<T>* errors() { return ring + slot * p.neurons; }
+    T* error_rows(int64_t k) { return rows + (slot + k) * kLanes * padded_neurons; }
+
+    void load_vectors(const T* from, int64_t stride, Vec<T>* to) {
+        for (int64_t n = 0; n < p.neurons; n += kLanes) {
+            const int columns = p.neurons - n < kLanes ? (int)(p.neurons - n) : kLanes;
+            Vec<T> tile[kLanes];
+            load_tile<T>(from + n, stride, block.rows, columns, tile);
+            for (int c = 0; c < columns; ++c) to[n + c] = tile[c];
+        }
+    }
+
+    void store_vectors(const Vec<T>* from, int64_t count, int64_t stride, T* to) {
+        for (int64_t n = 0; n < count; n += kLanes) {
+            const int columns = count - n < kLanes ? (int)(count - n) : kLanes;
+            Vec<T> tile[kLanes];
+            for (int c = 0; c < kLanes; ++c) tile[c] = c < columns ? from[n + c] : Vec<T>{};
+            store_tile<T>(tile, stride, block.rows, columns, to + n);
+        }
+    }
+
+    // Keep a row a sample of the errors of slot `k`, for the weight gradient.
+    void lay_rows(int64_t k) {
+        const Vec<T>* from = errors() + k * p.neurons;
+        T* const to = error_rows(k);
+        for (int64_t n = 0; n < p.neurons; n += kLanes) {
+            Vec<T> tile[kLanes];
+            for (int c = 0; c < kLanes; ++c) tile[c] = n + c < p.neurons ? from[n + c] : Vec<T>{};
+            transpose(tile);
+            for (int row = 0; row < kLanes; ++row) *(Vec<T>*)(to + row * padded_neurons + n) = tile[row];
+        }
+    }
+
+    void load() {
+        const int64_t at = block.first * p.neurons;
+        load_vectors(out.by_after.voltage + at, p.neurons, by_voltage);
+        load_vectors(out.by_after.spikes + at, p.neurons, by_spikes);
+        load_vectors(out.by_after.adaptation + at, p.neurons, by_adaptation);
+        // The slot before is the last step's, still to come.
+        for (int64_t k = 0; k < p.delays; ++k) {
+            const T* currents = out.by_after.currents + (block.first * p.delays + k) * p.neurons;
+            load_vectors(currents, p.delays * p.neurons, errors() + k * p.neurons);
+            lay_rows(k);
+        }
+    }
+
+    // Make room for the errors of the step before; return those of the D slots from there on.
+    const Vec<T>* turn_ring() {
+        const Vec<T>* later = errors();
+        if (p.delays == 1) {
+            slot = 1 - slot;
+            return later;
+        }
+        if (slot == 0) {
+            slot = slots - p.delays;
+            for (int64_t i = p.delays * p.neurons - 1; i >= 0; --i) errors()[i] = ring[i];
+            const int64_t width = kLanes * padded_neurons;
+            for (int64_t i = p.delays * width - 1; i >= 0; --i) rows[slot * width + i] = rows[i];
+            later = errors();
+        }
+        --slot;
+        return later;
+    }
+
+    LSNN_INLINE Vec<T> adapted(int64_t n, Vec<T> before, unsigned emitted) const {
+        return p.adaptation_decay[n] * before + p.adaptation_gain[n] * spread(emitted, pulse);
+    }
+
+    // Compute the adaptation before each step of a segment, as the forward pass did.
+    void follow_adaptation(int64_t from, int64_t to) {
+        const int64_t segments = (p.steps + length - 1) / length;
+        const Vec<T>* kept = (const Vec<T>*)tape.adaptation + (block.index * segments + from / length) * p.neurons;
+        for (int64_t n = 0; n < p.neurons; ++n) course[n] = kept[n];
+        for (int64_t t = from; t + 1 < to; ++t) {
+            Vec<T>* before = course + (t - from) * p.neurons;
+            const uint16_t* emitted = tape.spikes + (block.index * p.steps + t) * p.neurons;
+            const unsigned kept_lanes = kAllLanes & ~block.resets(t + 1);
+            for (int64_t n = 0; n < p.neurons; ++n) before[p.neurons + n] = keep(kept_lanes, adapted(n, before[n], emitted[n]));
+        }
+    }
+
+    // Take the errors of step t + 1 and later, and of the state after step t, back through step t.
+    void retreat(int64_t t, const Vec<T>* before) {
+        const int64_t at = (block.index * p.steps + t) * p.neurons;
+        const Vec<T>* compared = (const Vec<T>*)tape.voltage + at;
+        const uint16_t *emitted = tape.spikes + at, *blocked = tape.blocked + at;
+        const Vec<T>* const later = turn_ring();  // errors of the D steps from t + 1 on
+        Vec<T>* const error = errors();
+        for (int64_t first = 0; first < p.neurons; first += kLanes) {
+            const int columns = p.neurons - first < kLanes ? (int)(p.neurons - first) : kLanes;
+            Vec<T> outside[kLanes];
+            load_tile<T>(out.by_spikes + (t * p.batch + block.first) * p.neurons + first, p.neurons, block.rows, columns, outside);
+            for (int half = 0; half < columns; half += kGroup) {
+                const int count = columns - half < kGroup ? columns - half : kGroup;
+                Vec<T> threshold[kGroup], inverse[kGroup], slope[kGroup], scaled[kGroup], sum[kGroup];
+                unsigned sloped = 0;
+                for (int g = 0; g < count; ++g) {
+                    const int64_t n = first + half + g;
+                    threshold[g] = p.threshold[n] + p.beta[n] * adapted(n, before[n], emitted[n]);
+                    inverse[g] = reciprocal(p.normalised_by_baseline ? splat(p.threshold[n]) : threshold[g]);
+                    scaled[g] = (compared[n] - threshold[g]) * inverse[g];
+                    slope[g] = at_least_zero<T>(1 - magnitude<T>(scaled[g])) * (T)(p.dampening_factor / p.dt);
+                    slope[g] = keep(kAllLanes & ~(unsigned)blocked[n], slope[g]);
+                    sloped |= positive(slope[g]);
+                }
+                const bool pulls = sloped && !p.stops_spike_gradient && t + 1 < p.steps;
+                if (pulls) pull(w, p.inputs + first + half, count, later, sum);
+                for (int g = 0; g < count; ++g) {
+                    const int64_t n = first + half + g;
+                    Vec<T> by_spike = by_spikes[n] + outside[half + g];
+                    if (pulls) by_spike += sum[g];
+                    retreat_neuron(n, by_spike, slope[g] * inverse[g], scaled[g], threshold[g], before[n], emitted[n], error);
+                }
+            }
+        }
+    }
+
+    LSNN_INLINE void retreat_neuron(int64_t n, Vec<T> by_spike, Vec<T> steepness, Vec<T> scaled, Vec<T> threshold,
+                                    Vec<T> adaptation, unsigned emitted, Vec<T>* error) {
+        const T baseline = p.threshold[n], beta = p.beta[n];
+        const Vec<T> through = by_spike * steepness;
+        Vec<T> by_threshold = -through;
+        if (!p.normalised_by_baseline) by_threshold -= through * scaled;
+        Vec<T> by_next = by_voltage[n];
+        if (p.fires_on_new_voltage) by_next += through;
+        error[n] = p.current_gain[n] * by_next;
+        const Vec<T> by_reset = -keep(emitted, by_next);  // dt times a spike is 1
+        if (p.reset_by == kCurrent) by_threshold += by_reset;
+        const Vec<T> by_adapted = by_adaptation[n] + beta * by_threshold;
+        Vec<T> by_before = p.adaptation_decay[n] * by_adapted;
+        if (p.reset_by == kCrossed) by_before += beta * by_reset;
+        Vec<T> by_emitted = p.adaptation_gain[n] * by_adapted;
+        if (!p.stops_spike_gradient) {
+            const Vec<T> reset = p.reset_by == kCurrent ? threshold : p.reset_by == kCrossed ? baseline + beta * adaptation : splat(baseline);
+            by_emitted -= ((T)p.dt * reset) * by_next;
+        }
+        by_spikes[n] = by_emitted;
+        by_adaptation[n] = by_before;
+        by_voltage[n] = p.membrane_decay[n] * by_next;
+        if (!p.fires_on_new_voltage) by_voltage[n] += through;
+    }
+
+    // Add value times the errors that the channel's synapses of each delay lead to.
+    LSNN_INLINE void add_rows(int64_t pre, unsigned lanes, const Vec<T>& value) {
+        for (int64_t k = 0; k < p.delays; ++k) {
+            T* const to = by_weight + (pre * p.delays + k) * padded_neurons;
+            const T* const from = error_rows(k);
+            for (unsigned left = lanes; left; left &= left - 1) {
+                const int lane = __builtin_ctz(left);
+                const T factor = value[lane];
+                const T* const row = from + lane * padded_neurons;
+                for (int64_t i = 0; i < padded_neurons; i += kLanes) *(Vec<T>*)(to + i) += factor * *(const Vec<T>*)(row + i);
+            }
+        }
+    }
+
+    void add_weight_gradient(int64_t t) {
+        lay_rows(0);
+        if (!out.skips_input_weights) {
+            inputs.read(block, t);
+            for (int64_t a = 0; a < inputs.count; ++a) {
+                const Vec<T> value = inputs.values[inputs.channel[a]];
+                add_rows(inputs.channel[a], nonzero<T>(value), value);
+            }
+        }
+        const uint16_t* emitted = tape.spikes + (block.index * p.steps + t) * p.neurons;
+        const Vec<T> pulses = splat(pulse);
+        for (int64_t n = 0; n < p.neurons; ++n)
+            if (emitted[n]) add_rows(p.inputs + n, emitted[n], pulses);
+    }
+
+    void write_errors(int64_t t) {
+        if (out.by_noise)
+            for (int row = 0; row < block.rows; ++row) {
+                T* const to = out.by_noise + (t * p.batch + block.first + row) * p.neurons;
+                const T* const from = error_rows(0) + row * padded_neurons;
+                for (int64_t n = 0; n < p.neurons; ++n) to[n] = from[n];
+            }
+        if (!out.by_input) return;
+        for (int64_t first = 0; first < p.inputs; first += kGroup) {
+            const int count = p.inputs - first < kGroup ? (int)(p.inputs - first) : kGroup;
+            Vec<T> sum[kGroup];
+            pull(w, first, count, errors(), sum);
+            for (int row = 0; row < block.rows; ++row)
+                for (int g = 0; g < count; ++g)
+                    out.by_input[(t * p.batch + block.first + row) * p.inputs + first + g] = sum[g][row];
+        }
+    }
+
+    // What came before a reset has no part in what came after it.
+    void forget(unsigned lanes) {
+        const unsigned kept = kAllLanes & ~lanes;
+        for (int64_t n = 0; n < p.neurons; ++n) {
+            by_voltage[n] = keep(kept, by_voltage[n]);
+            by_spikes[n] = keep(kept, by_spikes[n]);
+            by_adaptation[n] = keep(kept, by_adaptation[n]);
+        }
+        for (int64_t i = 0; i < p.delays * p.neurons; ++i) errors()[i] = keep(kept, errors()[i]);
+        for (int64_t k = 0; k < p.delays; ++k)
+            for (unsigned left = lanes; left; left &= left - 1) {
+                T* const row = error_rows(k) + __builtin_ctz(left) * padded_neurons;
+                for (int64_t n = 0; n < padded_neurons; ++n) row[n] = 0;
+            }
+    }
+
+    void store() {
+        if (!p.stops_spike_gradient)
+            for (int64_t n = 0; n < p.neurons; n += kGroup) {
+                const int count = p.neurons - n < kGroup ? (int)(p.neurons - n) : kGroup;
+                Vec<T> sum[kGroup];
+                pull(w, p.inputs + n, count, errors(), sum);
+                for (int g = 0; g < count; ++g) by_spikes[n + g] += sum[g];
+            }
+        const int64_t at = block.first * p.neurons;
+        store_vectors(by_voltage, p.neurons, p.neurons, out.by_before.voltage + at);
+        store_vectors(by_spikes, p.neurons, p.neurons, out.by_before.spikes + at);
+        store_vectors(by_adaptation, p.neurons, p.neurons, out.by_before.adaptation + at);
+        for (int64_t k = 0; k < p.delays; ++k)
+            store_vectors(errors() + k * p.neurons, p.neurons, p.delays * p.neurons,
+                          out.by_before.currents + (block.first * p.delays + k) * p.neurons);
+    }
+
+    void run() {
+        load();
+        for (int64_t end = p.steps; end > 0;) {
+            const int64_t from = (end - 1) / length * length;
+            follow_adaptation(from, end);
+            for (int64_t t = end - 1; t >= from; --t) {
+                retreat(t, course + (t - from) * p.neurons);
+                add_weight_gradient(t);
+                write_errors(t);
+                if (const unsigned lanes = block.resets(t)) forget(lanes);
+            }
+            end = from;
+        }
+        store();
+    }
+};
+
+template <class T>
+void run_forward(const Problem<T>& p, const Weights<T>& w, const State<const T>& before, const State<T>& after, T* spikes,
+                 const Tape<T>* tape, int64_t block, T* scratch) {
+    Forward<T>(p, w, spikes, tape, block, Arena<T>{scratch}).run(before, after);
+}
+
+template <class T>
+void run_backward(const Problem<T>& p, const Weights<T>& w, const Tape<T>& tape, const Gradients<T>& gradients, int64_t block,
+                  T* by_weight, T* scratch) {
+    Backward<T>(p, w, tape, gradients, block, by_weight, Arena<T>{scratch}).run();
+}
+
+}  // namespace
+
+const Kernels<float>& kernels_float() {
+    static constexpr Kernels<float> table = {run_forward<float>, run_backward<float>};
+    return table;
+}
+
+const Kernels<double>& kernels_double() {
+    static constexpr Kernels<double> table = {run_forward<double>, run_backward<double>};
+    return table;
+}
+
+}  // namespace LSNN_ISA
+}  // namespace lsnn

@@ -1,0 +1,17 @@
+// The kernels for x86 processors with AVX2.
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <cstdint>
+#include <immintrin.h>
+#include <vector>
+#define LSNN_ISA avx2
+#define LSNN_AVX2
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC target("avx2,fma")
+#endif
+#include "kernels.hpp"
+#ifdef __clang__
+#pragma clang attribute pop
+#endif
+#endif

@@ -1,0 +1,3 @@
+// The kernels for every processor: what the compiler assumes by itself (SSE2 on x86, NEON on ARM).
+#define LSNN_ISA baseline
+#include "kernels.hpp"

@@ -1,0 +1,112 @@
+// What the kernels are given: plain pointers and sizes, the same for every processor.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace lsnn {
+
+enum ResetBy : int32_t { kCurrent = 0, kCrossed = 1, kBaseline = 2 };
+
+// One sequence of T steps of B networks of N neurons with I inputs and D delays. All arrays are contiguous.
+// The layout is repeated in native/__init__.py.
+template <class T>
+struct Problem {
+    int64_t steps, batch, inputs, neurons, delays, threads;
+    // Choices in which the published cells differ; see neurons.CellModel.
+    int32_t fires_on_new_voltage, normalised_by_baseline, reset_by, stops_spike_gradient;
+    double dt, dampening_factor;
+    // [N] each; a current and a spike are multiplied by the gains when they enter voltage and adaptation.
+    const T *membrane_decay, *adaptation_decay, *threshold, *beta, *refractory_period, *current_gain, *adaptation_gain;
+    const T* x;            // [T, B, I]
+    const T* noise;        // [T, B, N], or null
+    const uint8_t* reset;  // [T, B], or null
+};
+
+// A state of B networks: voltage, spikes, adaptation, refractory [B, N] each, currents [B, D, N].
+template <class T>
+struct State {
+    T *voltage, *spikes, *adaptation, *refractory, *currents;
+};
+
+// What the forward pass leaves to the backward pass, for blocks of 16 samples.
+template <class T>
+struct Tape {
+    T* voltage;         // [blocks, T, N, 16]: that is compared with the threshold
+    T* adaptation;      // [blocks, segments, N, 16]: before the first step of each segment
+    uint16_t* spikes;   // [blocks, T, N]: of the step before, after resets
+    uint16_t* blocked;  // [blocks, T, N]: refractory
+};
+
+template <class T>
+struct Gradients {
+    const T* by_spikes;        // [T, B, N]
+    State<const T> by_after;   // by the state after the last step; refractory is not used
+    T* by_weight;              // [D N, I + N]
+    T* by_noise;               // [T, B, N], or null
+    T* by_input;               // [T, B, I], or null
+    State<T> by_before;        // by the state before the first step; refractory is not used
+    int32_t skips_input_weights;  // leave their gradient to the caller, who has it from by_noise
+};
+
+template <class T>
+struct Synapse {
+    int32_t post;  // k N + i: neuron i, after k further steps
+    T weight;
+};
+
+// The weights [D N, I + N] in the forms that the kernels want. Few synapses: a list for each presynaptic channel.
+// Many: rows for either direction.
+template <class T>
+struct Weights {
+    int64_t inputs, neurons, delays;
+    bool sparse[2];                        // of inputs, of neurons
+    std::vector<int64_t> start;            // [I + N + 1], into synapses
+    std::vector<Synapse<T>> synapses;      // sorted by presynaptic channel, then by post
+    std::vector<T> by_pre;                 // [I + N, D N], rows of dense parts only
+    std::vector<T> by_post;                // [D N, I + N]
+    bool is_sparse(int64_t pre) const { return sparse[pre >= inputs]; }
+};
+
+// Steps between two adaptations kept on the tape; those between are computed anew, in what fits a cache.
+inline int64_t segment_steps(int64_t neurons) {
+    const int64_t fitting = (256 << 10) / (64 * neurons);
+    return fitting < 4 ? 4 : fitting > 64 ? 64 : fitting;
+}
+
+template <class T>
+struct Kernels {
+    // Run block number `block` forwards; `tape` may be null.
+    void (*forward)(const Problem<T>&, const Weights<T>&, const State<const T>&, const State<T>&, T* spikes,
+                    const Tape<T>* tape, int64_t block, T* scratch);
+    // And backwards, adding to a thread's own weight gradient [I + N, D, padded N].
+    void (*backward)(const Problem<T>&, const Weights<T>&, const Tape<T>&, const Gradients<T>&, int64_t block,
+                     T* by_weight, T* scratch);
+};
+
+inline int64_t padded(int64_t count) { return (count + 15) / 16 * 16; }
+// Slots of a ring of currents or errors: a window of D slots moves through it and is copied back when it is through.
+inline int64_t ring_slots(int64_t delays) { return delays == 1 ? 2 : 4 * delays; }
+
+// Numbers of working memory that a thread needs.
+template <class T>
+int64_t scratch_numbers(const Problem<T>& p) {
+    const int64_t neurons = padded(p.neurons), inputs = padded(p.inputs);
+    const int64_t rings = 2 * ring_slots(p.delays) * neurons;
+    return 16 * (8 * neurons + rings + 2 * inputs + segment_steps(p.neurons) * neurons) + 4 * (neurons + inputs) + 256;
+}
+
+namespace avx512 {
+const Kernels<float>& kernels_float();
+const Kernels<double>& kernels_double();
+}  // namespace avx512
+namespace avx2 {
+const Kernels<float>& kernels_float();
+const Kernels<double>& kernels_double();
+}  // namespace avx2
+namespace baseline {
+const Kernels<float>& kernels_float();
+const Kernels<double>& kernels_double();
+}  // namespace baseline
+
+}  // namespace lsnn
