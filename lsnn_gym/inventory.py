@@ -42,6 +42,14 @@ def _cores() -> dict[str, str]:
     }
 
 
+def _engines() -> dict[str, str]:
+    """Return each engine with what it is or why it cannot be used here."""
+    return {
+        name: f"not here: {engine.unavailable}" if engine.unavailable else _first_line(engine)
+        for name, engine in ENGINES.items()
+    }
+
+
 def _data_sets() -> dict[str, str]:
     return {name: data.describe(name).summary for name in data.names()}
 
@@ -63,7 +71,7 @@ INVENTORY: dict[str, Callable[[], dict[str, str]]] = {
     "rules": _rules,
     "configs": _configs,
     "cores": _cores,
-    "engines": lambda: {name: _first_line(engine) for name, engine in ENGINES.items()},
+    "engines": _engines,
     "data": _data_sets,
     "policies": lambda: {name: _first_line(policy) for name, policy in REFERENCE_POLICIES.items()},
 }

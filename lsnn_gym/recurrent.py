@@ -60,7 +60,7 @@ class NetworkSettings(Settings):
         description="errors come back by the readout weights, by fixed random ones, or by ones learnt alike",
     )
     dt: float = Field(default=1.0, gt=0, description="simulation step")
-    engine: Literal["reference", "unrolled"] | None = Field(
+    engine: Literal["native", "unrolled", "reference"] | None = Field(
         default=None, description="how the recurrence is computed; by default LSNN_GYM_ENGINE, or the fastest"
     )
 

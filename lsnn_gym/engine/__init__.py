@@ -1,32 +1,69 @@
 """How the recurrence and its gradient are computed.
 
 Every engine offers ``run`` with the arguments and results of ``reference.run``, the definition of correct, and
-gives the same spikes and, to rounding, the same gradients. ``LSNN_GYM_ENGINE`` overrides the choice. An engine that
-does not have every cell names those it has in ``MODELS``.
+gives the same spikes and, to rounding, the same gradients; ``supports``, whether it has a cell; and
+``unavailable``, why it cannot be used on this machine, or None. ``LSNN_GYM_ENGINE`` overrides the choice.
 """
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
-from types import ModuleType
+from typing import Any, Protocol
 
-from lsnn_gym.engine import reference, unrolled
+from torch import Tensor
+
+from lsnn_gym.engine import native, reference, unrolled
 from lsnn_gym.errors import UserError, unknown
-from lsnn_gym.neurons import LSNN, CellModel
+from lsnn_gym.neurons import LSNN, CellModel, SpikingState
 
-ENGINES: dict[str, ModuleType] = {"unrolled": unrolled, "reference": reference}
+_LOG = logging.getLogger(__name__)
 
 
-def choose_engine(name: str | None = None, model: CellModel = LSNN) -> ModuleType:
-    """Return the engine ``name``, or the one that ``LSNN_GYM_ENGINE`` names, or the fastest.
+class Engine(Protocol):
+    """What every engine offers, as a module."""
+
+    unavailable: str | None
+    __doc__: str | None
+
+    @staticmethod
+    def supports(model: CellModel) -> bool:
+        """Return whether the engine has the cell."""
+        ...
+
+    @staticmethod
+    def run(*args: Any, **options: Any) -> tuple[Tensor, SpikingState]:
+        """Advance B networks through T simulation steps; see ``reference.run``."""
+        ...
+
+
+ENGINES: dict[str, Engine] = {"native": native, "unrolled": unrolled, "reference": reference}
+"""By name, the fastest first."""
+
+
+def choose_engine(name: str | None = None, model: CellModel = LSNN) -> Engine:
+    """Return the engine ``name``, or the one that ``LSNN_GYM_ENGINE`` names, or the fastest that there is.
 
     Where that engine does not implement ``model``, return the reference, which implements them all.
 
     Raises:
-        UserError: If there is no such engine.
+        UserError: If there is no such engine, or it cannot be used on this machine.
     """
-    wanted = name or os.environ.get("LSNN_GYM_ENGINE") or next(iter(ENGINES))
+    wanted = name or os.environ.get("LSNN_GYM_ENGINE") or _fastest()
     if wanted not in ENGINES:
         raise UserError(unknown("engine", wanted, ENGINES))
     engine = ENGINES[wanted]
-    return engine if model in getattr(engine, "MODELS", (model,)) else reference
+    if engine.unavailable:
+        raise UserError(f"engine {wanted!r} cannot be used here: {engine.unavailable}")
+    return engine if engine.supports(model) else reference
+
+
+@functools.cache
+def _fastest() -> str:
+    """Return the name of the fastest engine that there is; say once if a faster one is missing."""
+    for name, engine in ENGINES.items():
+        if not engine.unavailable:
+            return name
+        _LOG.warning("the %s engine cannot be used, a slower one serves: %s", name, engine.unavailable)
+    raise AssertionError("the reference engine is always there")

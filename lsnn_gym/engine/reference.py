@@ -11,6 +11,13 @@ from torch import Tensor
 from lsnn_gym.neurons import LSNN, CellModel, NeuronParameters, SpikingState
 from lsnn_gym.surrogate import triangular_spike
 
+unavailable: str | None = None
+
+
+def supports(model: CellModel) -> bool:
+    """Return True: every cell is defined here."""
+    return True
+
 
 class StepRecord(NamedTuple):
     """What a step computed on its way, each ``[B, N]``: the threshold used and the spike function's argument."""

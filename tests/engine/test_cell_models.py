@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lsnn_gym.engine import reference, unrolled
+from lsnn_gym.engine import ENGINES, reference
 from lsnn_gym.neurons import CELL_MODELS, EPROP_A, LSNN, CellModel, NeuronParameters, SpikingState
 from tests.engine import obvious_cell
 from tests.engine.test_engines_agree import random_case
@@ -154,13 +154,38 @@ def gradients(engine, case, model: CellModel, dt: float) -> list[Tensor]:
     return list(torch.autograd.grad(loss, leaves + starts))
 
 
-@pytest.mark.parametrize("model", sorted(unrolled.MODELS, key=str), ids=lambda model: str(model)[-6:-1])
+BY_EITHER_RULE = [
+    replace(model, stops_spike_gradient=stops) for model in CELL_MODELS.values() for stops in (False, True)
+]
+
+
+@pytest.mark.parametrize("model", BY_EITHER_RULE, ids=str)
+@pytest.mark.parametrize("name", sorted(set(ENGINES) - {"reference"}))
 @pytest.mark.parametrize(("seed", "delays", "period", "dt"), [(1, 1, 0, 1.0), (2, 3, 2, 1.0), (3, 2, 1, 0.5)])
-def test_unrolled_gives_the_reference_gradients_of_its_models(model, seed, delays, period, dt):
+def test_engines_give_the_reference_gradients_of_the_models_they_have(name, model, seed, delays, period, dt):
+    engine = ENGINES[name]
+    if engine.unavailable:
+        pytest.skip(engine.unavailable)
     case = random_case(seed, delays, period, dt, True, torch.float64)
-    found = gradients(unrolled, case, model, dt)
+    if not engine.supports(model):
+        with pytest.raises(ValueError, match="use the reference engine"):
+            gradients(engine, case, model, dt)
+        return
+    found = gradients(engine, case, model, dt)
     for value, expected in zip(found, gradients(reference, case, model, dt), strict=True):
         torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_engines_have_the_models_they_should():
+    found = {
+        name: [key for key in CELL_MODELS if engine.supports(CELL_MODELS[key])]
+        for name, engine in ENGINES.items()
+    }
+    assert found == {
+        "native": ["lsnn", "lsnn-paper", "eprop-a", "eprop-b"],
+        "unrolled": ["lsnn"],
+        "reference": list(CELL_MODELS),
+    }
 
 
 def test_stopping_the_spike_gradient_changes_gradients_but_no_spike():
@@ -174,12 +199,6 @@ def test_stopping_the_spike_gradient_changes_gradients_but_no_spike():
     assert not torch.allclose(
         gradients(reference, case, LSNN, 1.0)[0], gradients(reference, case, stopped, 1.0)[0]
     )
-
-
-def test_unrolled_refuses_the_models_it_lacks():
-    neurons, weight, inputs, state, _, _ = random_case(2, 1, 0, 1.0, False, torch.float64)
-    with pytest.raises(ValueError, match="use the reference engine"):
-        unrolled.run(neurons, weight, inputs, state, None, None, dt=1.0, dampening_factor=0.3, model=EPROP_A)
 
 
 def test_impossible_models_are_refused():

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lsnn_gym.engine import reference
 from lsnn_gym.engine.native import library
+from lsnn_gym.engine.native.memory import POOL
 from lsnn_gym.neurons import LSNN, CellModel, NeuronParameters, SpikingState
 
 _LIBRARY, unavailable = library.load()
@@ -25,6 +27,17 @@ _MOSTLY_ZERO = 0.25
 def supports(model: CellModel) -> bool:
     """Return whether the engine has the cell."""
     return not model.adapts_while_refractory
+
+
+def kernels() -> library.Library:
+    """Return the compiled kernels.
+
+    Raises:
+        RuntimeError: If they are not available.
+    """
+    if _LIBRARY is None:
+        raise RuntimeError(f"the native engine is not available: {unavailable}")
+    return _LIBRARY
 
 
 class _Constants(NamedTuple):
@@ -53,16 +66,19 @@ def run(
 ) -> tuple[Tensor, SpikingState]:
     """Advance B networks through T simulation steps; see ``reference.run``, of which this is the equal.
 
-    Tensors are on the CPU, all in float32 or all in float64. The neurons' constants get no gradient.
+    What the kernels cannot do is left to the reference: tensors that are not on the CPU or neither all float32
+    nor all float64, and gradients of the neurons' constants.
 
     Raises:
         ValueError: If the engine does not support ``model``.
         RuntimeError: If it is not available.
     """
-    if _LIBRARY is None:
-        raise RuntimeError(f"the native engine is not available: {unavailable}")
     if not supports(model):
         raise ValueError(f"the native engine does not implement {model}: use the reference engine")
+    if not _fits(neurons, weight, inputs, state, noise_current):
+        options: dict[str, Any] = {"dt": dt, "dampening_factor": dampening_factor, "model": model}
+        return reference.run(neurons, weight, inputs, state, reset, noise_current, **options)
+    neurons = NeuronParameters(*(each.contiguous() for each in neurons))
     alpha, rho, _, _, period = neurons
     if model.spike_counts_as_refractory:
         neurons = neurons._replace(refractory_period=(period - 1).clamp_(min=0))
@@ -84,6 +100,16 @@ def run(
     return spikes, after
 
 
+def _fits(
+    neurons: NeuronParameters, weight: Tensor, inputs: Tensor, state: SpikingState, noise: Tensor | None
+) -> bool:
+    tensors = (weight, inputs, *neurons, *state, *(() if noise is None else (noise,)))
+    dtype = weight.dtype
+    alike = all(each.dtype is dtype and each.device.type == "cpu" for each in tensors)
+    trained = torch.is_grad_enabled() and any(each.requires_grad for each in neurons)
+    return alike and not trained and dtype in (torch.float32, torch.float64)
+
+
 class _Tape(NamedTuple):
     """What the forward pass leaves to the backward pass, for blocks of 16 samples (see problem.hpp)."""
 
@@ -91,6 +117,8 @@ class _Tape(NamedTuple):
     adaptation: Tensor
     spikes: Tensor
     blocked: Tensor
+    inputs: Tensor
+    plain: Tensor
 
 
 class _Call:
@@ -105,13 +133,12 @@ class _Call:
         state: SpikingState,
         prepared: library.PreparedWeights | None = None,
     ) -> None:
-        assert _LIBRARY is not None
         self.constants = constants
         self.weight = weight
         self.inputs = inputs.contiguous()
         self.noise = None if noise is None else noise.contiguous()
         self.state = SpikingState(*(each.contiguous() for each in state))
-        self.functions = _LIBRARY.functions(weight.dtype)
+        self.functions = kernels().functions(weight.dtype)
         self.num_delays, self.num_neurons = state.currents.shape[1:]
         self.prepared = prepared or _prepared(self.functions, weight, self.num_delays)
         self.problem = self._problem()
@@ -140,10 +167,13 @@ class _Call:
             None if constants.reset is None else constants.reset.data_ptr(),
         )
 
+    def _empty(self, *shape: int) -> Tensor:
+        return POOL.empty(shape, self.inputs.dtype)
+
     def forward(self, *, taped: bool) -> tuple[Tensor, SpikingState, _Tape | None]:
         """Return the spikes, the state after the sequence and, if ``taped``, what ``backward`` needs."""
         steps, batch_size, _ = self.inputs.shape
-        spikes = self.inputs.new_empty(steps, batch_size, self.num_neurons)
+        spikes = self._empty(steps, batch_size, self.num_neurons)
         after = SpikingState(*(torch.empty_like(each) for each in self.state))
         tape = self._new_tape() if taped else None
         addresses = None if tape is None else ctypes.byref(library.Tape(*(each.data_ptr() for each in tape)))
@@ -159,16 +189,17 @@ class _Call:
         return spikes, after, tape
 
     def _new_tape(self) -> _Tape:
-        assert _LIBRARY is not None
-        steps, batch_size, _ = self.inputs.shape
+        steps, batch_size, num_inputs = self.inputs.shape
         blocks = -(-batch_size // library.LANES)
-        segments = -(-steps // _LIBRARY.segment_steps(self.num_neurons))
+        segments = -(-steps // kernels().segment_steps(self.num_neurons))
         masks = torch.empty(2, blocks, steps, self.num_neurons, dtype=torch.int16)
         return _Tape(
-            self.inputs.new_empty(blocks, steps, self.num_neurons, library.LANES),
+            self._empty(blocks, steps, self.num_neurons, library.LANES),
             self.inputs.new_empty(blocks, segments, self.num_neurons, library.LANES),
             masks[0],
             masks[1],
+            torch.empty(blocks, steps, num_inputs, dtype=torch.int16),
+            torch.empty(blocks, steps, dtype=torch.bool),
         )
 
     def backward(
@@ -178,7 +209,7 @@ class _Call:
         one_by_one = needs.inputs and self.num_delays > 1
         by_product = not one_by_one and self.num_delays == 1 and (needs.inputs or self._inputs_are_dense())
         by_weight = torch.empty_like(self.weight, memory_format=torch.contiguous_format)
-        errors = torch.empty_like(by_spikes) if needs.noise or by_product else None
+        errors = self._empty(*by_spikes.shape) if needs.noise or by_product else None
         by_inputs = torch.empty_like(self.inputs) if one_by_one else None
         by_before = SpikingState(*(torch.empty_like(each) for each in self.state))
         gradients = library.Gradients(
@@ -240,9 +271,7 @@ class _Sequence(torch.autograd.Function):
         return None, by_weight, by_inputs, by_noise, *by_before[:3], None, by_before.currents
 
 
-def _prepared(
-    functions: library.Functions, weight: Tensor, num_delays: int
-) -> library.PreparedWeights:
+def _prepared(functions: library.Functions, weight: Tensor, num_delays: int) -> library.PreparedWeights:
     """Return the weights in the kernels' form, kept with the tensor while it does not change (for acting)."""
     kept = getattr(weight, "_native_form", None)
     if kept is not None and kept[0] == weight._version and not torch.is_grad_enabled():

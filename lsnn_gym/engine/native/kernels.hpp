@@ -14,6 +14,7 @@ namespace {
 
 using namespace ::LSNN_ISA;
 
+constexpr int64_t kCached = 4 << 20;  // bytes of a result that are likely to stay in a cache
 constexpr int kGroup = 8;  // rows of a dense matrix at a time: as many sums as there are registers for
 
 // Hands out parts of a thread's working memory.
@@ -56,57 +57,118 @@ struct Block {
     }
 };
 
-// The input channels that are active at a step, in order, each with its 16 values.
+// Ask for a block's rows of a step in time, for memory is slow where rows lie apart.
+template <class T>
+inline void fetch_rows(const Block<T>& block, const T* from, int64_t t, int64_t width) {
+    for (int row = 0; row < block.rows; ++row) {
+        const char* const start = (const char*)(from + (t * block.p.batch + block.first + row) * width);
+        for (int64_t i = 0; i < width * (int64_t)sizeof(T); i += 64) __builtin_prefetch(start + i);
+    }
+}
+
+// The input channels that are active at a step, in order: which samples they are active in and, unless all are
+// plain spikes, their values.
 template <class T>
 struct ActiveInputs {
-    Vec<T>* values;    // [I]: all 0 between steps
+    const Block<T>& block;
+    const T pulse;
+    uint16_t* lanes;   // [padded I]
+    uint16_t* bits;    // [padded I]: by group of 16 channels, which are active in each sample
+    Vec<T>* values;    // [padded I], of active channels of a step that is not plain
     int32_t* channel;  // [count]
-    uint16_t* touched;
     int64_t count = 0;
+    bool plain = true;
 
-    ActiveInputs(Arena<T>& arena, int64_t inputs) {
-        const int64_t size = padded(inputs);
-        values = arena.vectors(size);
-        channel = arena.indices(size);
-        touched = arena.bits(size / kLanes);
-        for (int64_t j = 0; j < size; ++j) values[j] = Vec<T>{};
-    }
+    ActiveInputs(Arena<T>& arena, const Block<T>& of, T spike)
+        : block(of), pulse(spike), lanes(arena.bits(padded(of.p.inputs))), bits(arena.bits(padded(of.p.inputs))),
+          values(arena.vectors(padded(of.p.inputs))), channel(arena.indices(padded(of.p.inputs))) {}
 
-    void read(const Block<T>& block, int64_t t) {
-        for (int64_t a = 0; a < count; ++a) values[channel[a]] = Vec<T>{};
-        const int64_t inputs = block.p.inputs, groups = padded(inputs) / kLanes;
-        for (int64_t g = 0; g < groups; ++g) touched[g] = 0;
-        for (int row = 0; row < block.rows; ++row) read_row(block.p.x + (t * block.p.batch + block.first + row) * inputs, row, inputs);
-        count = 0;
-        for (int64_t g = 0; g < groups; ++g)
-            for (unsigned bits = touched[g]; bits; bits &= bits - 1)
-                channel[count++] = (int32_t)(g * kLanes + __builtin_ctz(bits));
-    }
+    const T* row(int64_t t, int lane) const { return block.p.x + (t * block.p.batch + block.first + lane) * block.p.inputs; }
 
-    void read_row(const T* row, int lane, int64_t inputs) {
-        for (int64_t j = 0; j < inputs; j += kLanes) {
-            unsigned bits = 0;
-            if (j + kLanes <= inputs) {
-                bits = nonzero<T>((Vec<T>)*(const UnalignedVec<T>*)(row + j));
-            } else {
-                for (int64_t c = j; c < inputs; ++c) bits |= (unsigned)(row[c] != 0) << (c - j);
-            }
-            touched[j / kLanes] |= (uint16_t)bits;
-            for (; bits; bits &= bits - 1) {
-                const int64_t c = j + __builtin_ctz(bits);
-                ((T*)(values + c))[lane] = row[c];
-            }
+    void read(int64_t t) {
+        const int64_t inputs = block.p.inputs;
+        unsigned others = 0;
+        for (int lane = 0; lane < block.rows; ++lane) others |= read_row(row(t, lane), lane, inputs);
+        for (int64_t j = 0; j < padded(inputs); j += kLanes) {
+            for (int lane = block.rows; lane < kLanes; ++lane) bits[j + lane] = 0;
+            transpose_bits(bits + j, lanes + j);
         }
+        plain = !others;
+        list();
+        if (!plain)
+            for (int64_t a = 0; a < count; ++a) values[channel[a]] = column(t, channel[a]);
+    }
+
+    // As `read`, for a step whose channels' samples are known to be plain spikes.
+    void recall(const uint16_t* kept) {
+        for (int64_t j = 0; j < block.p.inputs; ++j) lanes[j] = kept[j];
+        plain = true;
+        list();
+    }
+
+    Vec<T> value(int64_t j) const { return plain ? spread(lanes[j], pulse) : values[j]; }
+
+private:
+    // Note which channels of a row are active; return whether any is neither 0 nor a plain spike.
+    unsigned read_row(const T* from, int lane, int64_t inputs) {
+        unsigned others = 0;
+        int64_t j = 0;
+        for (; j + kLanes <= inputs; j += kLanes) {
+            const Vec<T> value = (Vec<T>)*(const UnalignedVec<T>*)(from + j);
+            const unsigned active = differing<T>(value, Vec<T>{});
+            others |= active & differing<T>(value, splat(pulse));
+            bits[j + lane] = (uint16_t)active;
+        }
+        if (j < inputs) {
+            unsigned active = 0;
+            for (int64_t c = j; c < inputs; ++c) {
+                active |= (unsigned)(from[c] != 0) << (c - j);
+                others |= from[c] != 0 && from[c] != pulse;
+            }
+            bits[j + lane] = (uint16_t)active;
+        }
+        return others;
+    }
+
+    void list() {
+        count = 0;
+        for (int64_t j = 0; j < block.p.inputs; ++j) {
+            channel[count] = (int32_t)j;
+            count += lanes[j] != 0;
+        }
+    }
+
+    Vec<T> column(int64_t t, int64_t j) const {
+        alignas(64) T found[kLanes] = {};
+        for (int lane = 0; lane < block.rows; ++lane) found[lane] = row(t, lane)[j];
+        return *(const Vec<T>*)found;
     }
 };
 
 // ---------------------------------------------------------------------------------------------- forwards
 
+// The vector of a synapse's target among the vectors from `first` on.
+template <class T>
+LSNN_INLINE Vec<T>& target(Vec<T>* first, const Synapse<T>& synapse) {
+    return *(Vec<T>*)((char*)first + synapse.offset);
+}
+
+template <class T>
+LSNN_INLINE const Vec<T>& target(const Vec<T>* first, const Synapse<T>& synapse) {
+    return *(const Vec<T>*)((const char*)first + synapse.offset);
+}
+
 template <class T>
 LSNN_INLINE void push_row(const Weights<T>& w, int64_t pre, Vec<T> value, Vec<T>* due) {
     const Synapse<T>* synapse = w.synapses.data() + w.start[pre];
     const Synapse<T>* const end = w.synapses.data() + w.start[pre + 1];
-    for (; synapse != end; ++synapse) due[synapse->post] += synapse->weight * value;
+    for (; synapse != end; synapse += 4) {  // always whole fours, in which no two have the same target
+        Vec<T> sum[4];
+#pragma GCC unroll 4
+        for (int q = 0; q < 4; ++q) sum[q] = target(due, synapse[q]) + synapse[q].weight * value;
+#pragma GCC unroll 4
+        for (int q = 0; q < 4; ++q) target(due, synapse[q]) = sum[q];
+    }
 }
 
 // Add `count` rows of a dense part, `value[a]` times row `pre[a]`, a few columns at a time.
@@ -142,7 +204,9 @@ struct Forward {
     int32_t* active;
     ActiveInputs<T> inputs;
     int64_t slot = 0;
-    T pulse;  // what a spike is: 1/dt
+    T pulse;       // what a spike is: 1/dt
+    T* staged;     // a step's spikes: [16, N]
+    bool streams;  // past the caches, as results that do not fit them anyway
 
     Forward(const Problem<T>& problem, const Weights<T>& weights, T* spikes, const Tape<T>* kept, int64_t index, Arena<T> arena)
         : p(problem), w(weights), block(problem, index), tape(kept), spikes_out(spikes),
@@ -150,7 +214,9 @@ struct Forward {
           refractory(arena.vectors(padded(problem.neurons))), ring(arena.vectors(ring_slots(problem.delays) * problem.neurons)),
           value(arena.vectors(padded(problem.neurons) + padded(problem.inputs))),
           emitted(arena.bits(padded(problem.neurons))), blocked(arena.bits(padded(problem.neurons))),
-          active(arena.indices(padded(problem.neurons))), inputs(arena, problem.inputs), pulse((T)(1 / problem.dt)) {}
+          active(arena.indices(padded(problem.neurons))), inputs(arena, block, (T)(1 / problem.dt)), pulse((T)(1 / problem.dt)),
+          staged((T*)arena.vectors(problem.neurons)),
+          streams(problem.steps * problem.batch * problem.neurons * (int64_t)sizeof(T) > kCached) {}
 
     Vec<T>* due() { return ring + slot * p.neurons; }
 
@@ -211,9 +277,9 @@ struct Forward {
 
     void deliver() {
         if (w.sparse[0]) {
-            for (int64_t a = 0; a < inputs.count; ++a) push_row(w, inputs.channel[a], inputs.values[inputs.channel[a]], due());
+            for (int64_t a = 0; a < inputs.count; ++a) push_row(w, inputs.channel[a], inputs.value(inputs.channel[a]), due());
         } else {
-            for (int64_t a = 0; a < inputs.count; ++a) value[a] = inputs.values[inputs.channel[a]];
+            for (int64_t a = 0; a < inputs.count; ++a) value[a] = inputs.value(inputs.channel[a]);
             push_dense(w, inputs.channel, value, inputs.count, due());
         }
         int64_t count = 0;
@@ -231,45 +297,57 @@ struct Forward {
 
     void advance(int64_t t) {
         if (const unsigned lanes = block.resets(t)) rest(lanes);
+        inputs.read(t);
         keep_on_tape(t);
-        inputs.read(block, t);
         deliver();
-        for (int64_t n = 0; n < p.neurons; n += kLanes) {
-            const int columns = p.neurons - n < kLanes ? (int)(p.neurons - n) : kLanes;
-            Vec<T> noise[kLanes];
-            if (p.noise)
-                load_tile<T>(p.noise + (t * p.batch + block.first) * p.neurons + n, p.neurons, block.rows, columns, noise);
-            for (int c = 0; c < columns; ++c) {
-                Vec<T> current = due()[n + c];
-                due()[n + c] = Vec<T>{};
-                if (p.noise) current += noise[c];
-                update(t, n + c, current);
-            }
-        }
+        update(t);
         write_spikes(t);
         turn_ring();
     }
 
-    LSNN_INLINE void update(int64_t t, int64_t n, Vec<T> current) {
-        const T baseline = p.threshold[n], beta = p.beta[n];
-        const Vec<T> arrived = spread(emitted[n], pulse), b = adaptation[n], v = voltage[n];
-        const Vec<T> adapted = p.adaptation_decay[n] * b + p.adaptation_gain[n] * arrived;
-        const Vec<T> threshold = baseline + beta * adapted;
-        const Vec<T> reset = p.reset_by == kCurrent ? threshold : p.reset_by == kCrossed ? baseline + beta * b : splat(baseline);
-        const Vec<T> next = p.membrane_decay[n] * v + p.current_gain[n] * current - ((T)p.dt * arrived) * reset;
-        const Vec<T> compared = p.fires_on_new_voltage ? next : v;
-        unsigned fired = positive(compared - threshold);
-        const Vec<T> waiting = refractory[n];
-        const unsigned silent = positive(waiting);
-        fired &= ~silent;
-        refractory[n] = at_least_zero<T>(waiting - 1) + spread(fired, p.refractory_period[n]);
-        voltage[n] = next;
-        adaptation[n] = adapted;
-        emitted[n] = (uint16_t)(fired & ((1u << block.rows) - 1));
-        if (tape) {
-            const int64_t at = (block.index * p.steps + t) * p.neurons + n;
-            ((Vec<T>*)tape->voltage)[at] = compared;
-            tape->blocked[at] = (uint16_t)silent;
+    // Locals throughout: a store to a vector may alias whatever is reached through a pointer.
+    void update(int64_t t) {
+        const Problem<T> c = p;
+        const int64_t neurons = c.neurons, at = (block.index * c.steps + t) * neurons;
+        const int rows = block.rows;
+        const unsigned present = (1u << rows) - 1;
+        Vec<T>*const v = voltage, *const b = adaptation, *const wait = refractory, *const arrived = due();
+        Vec<T>* const compared_out = tape ? (Vec<T>*)tape->voltage + at : nullptr;
+        uint16_t* const blocked_out = tape ? tape->blocked + at : nullptr;
+        uint16_t* const spikes = emitted;
+        const T one_pulse = pulse, dt = (T)c.dt;
+        const bool around_cache = streams;
+        const T* const noise_row = c.noise ? c.noise + (t * c.batch + block.first) * neurons : nullptr;
+        Vec<T> noise[kLanes];
+        for (int64_t n = 0; n < neurons; ++n) {
+            if (noise_row && n % kLanes == 0) {
+                const int columns = neurons - n < kLanes ? (int)(neurons - n) : kLanes;
+                load_tile<T>(noise_row + n, neurons, rows, columns, noise);
+            }
+            Vec<T> current = arrived[n];
+            arrived[n] = Vec<T>{};
+            if (noise_row) current += noise[n % kLanes];
+            const T baseline = c.threshold[n], beta = c.beta[n];
+            const Vec<T> spike = spread(spikes[n], one_pulse);
+            const Vec<T> adapted = c.adaptation_decay[n] * b[n] + c.adaptation_gain[n] * spike;
+            const Vec<T> threshold = baseline + beta * adapted;
+            const Vec<T> reset = c.reset_by == kCurrent ? threshold : c.reset_by == kCrossed ? baseline + beta * b[n] : splat(baseline);
+            const Vec<T> next = c.membrane_decay[n] * v[n] + c.current_gain[n] * current - (dt * spike) * reset;
+            const Vec<T> compared = c.fires_on_new_voltage ? next : v[n];
+            const Vec<T> waiting = wait[n];
+            const unsigned silent = positive(waiting);
+            const unsigned fired = positive(compared - threshold) & ~silent & present;
+            wait[n] = at_least_zero<T>(waiting - 1) + spread(fired, c.refractory_period[n]);
+            v[n] = next;
+            b[n] = adapted;
+            spikes[n] = (uint16_t)fired;
+            if (compared_out) {
+                if (around_cache)
+                    stream(compared, compared_out + n);
+                else
+                    compared_out[n] = compared;
+                blocked_out[n] = (uint16_t)silent;
+            }
         }
     }
 
@@ -277,6 +355,9 @@ struct Forward {
         if (!tape) return;
         uint16_t* to = tape->spikes + (block.index * p.steps + t) * p.neurons;
         for (int64_t n = 0; n < p.neurons; ++n) to[n] = emitted[n];
+        uint16_t* active_inputs = tape->inputs + (block.index * p.steps + t) * p.inputs;
+        for (int64_t j = 0; j < p.inputs; ++j) active_inputs[j] = inputs.lanes[j];
+        tape->plain[block.index * p.steps + t] = inputs.plain;
         const int64_t length = segment_steps(p.neurons);
         if (t % length == 0) {
             const int64_t segments = (p.steps + length - 1) / length;
@@ -287,13 +368,25 @@ struct Forward {
 
     void write_spikes(int64_t t) {
         T* const out = spikes_out + (t * p.batch + block.first) * p.neurons;
+        if (!streams || block.rows < kLanes || (uintptr_t)out % 64) {
+            write_rows(out);
+            return;
+        }
+        write_rows(staged);
+        const Vec<T>* const from = (const Vec<T>*)staged;
+        for (int64_t n = 0; n < p.neurons; ++n) stream(from[n], (Vec<T>*)out + n);
+    }
+
+    void write_rows(T* out) {
         const MaskVec<T> one = (MaskVec<T>)splat(pulse);
-        for (int64_t n = 0; n < p.neurons; n += kLanes) {
-            const int columns = p.neurons - n < kLanes ? (int)(p.neurons - n) : kLanes;
+        const int64_t neurons = p.neurons;
+        const int rows = block.rows;
+        for (int64_t n = 0; n < neurons; n += kLanes) {
+            const int columns = neurons - n < kLanes ? (int)(neurons - n) : kLanes;
             const MaskVec<T> bits = lane_masks<T>(emitted + n);
-            for (int row = 0; row < block.rows; ++row) {
+            for (int row = 0; row < rows; ++row) {
                 const MaskVec<T> fired = (bits & (typename VectorOf<T>::Element)(1 << row)) != 0;
-                store_row<T>((Vec<T>)(one & fired), columns, out + row * p.neurons + n);
+                store_row<T>((Vec<T>)(one & fired), columns, out + row * neurons + n);
             }
         }
     }
@@ -315,28 +408,33 @@ struct Forward {
     void run(const State<const T>& before, const State<T>& after) {
         for (int64_t n = p.neurons; n < padded(p.neurons); ++n) emitted[n] = 0;
         load(before);
-        for (int64_t t = 0; t < p.steps; ++t) advance(t);
+        for (int64_t t = 0; t < p.steps; ++t) {
+            if (t + 1 < p.steps) fetch_rows(block, p.x, t + 1, p.inputs);
+            advance(t);
+        }
         store(after);
+        if (streams) finish_streams();
     }
 };
 
 // --------------------------------------------------------------------------------------------- backwards
 
 // The error that reaches presynaptic channels `pre`, `pre + 1`, ... (`count` of them, at most kGroup) from the
-// errors of the D steps from `errors` on.
+// errors of the D steps from `errors` on. Those without a bit in `wanted` may be left out, as 0.
 template <class T>
-LSNN_INLINE void pull(const Weights<T>& w, int64_t pre, int count, const Vec<T>* errors, Vec<T>* sum) {
+LSNN_INLINE void pull(const Weights<T>& w, int64_t pre, int count, unsigned wanted, const Vec<T>* errors, Vec<T>* sum) {
     const int64_t columns = w.delays * w.neurons, rows = w.inputs + w.neurons;
     if (w.is_sparse(pre)) {
         for (int g = 0; g < count; ++g) {
+            sum[g] = Vec<T>{};
+            if (!(wanted >> g & 1)) continue;
             const Synapse<T>* synapse = w.synapses.data() + w.start[pre + g];
             const Synapse<T>* const end = w.synapses.data() + w.start[pre + g + 1];
             Vec<T> part[4] = {};
-            for (; synapse + 4 <= end; synapse += 4) {
+            for (; synapse != end; synapse += 4) {
 #pragma GCC unroll 4
-                for (int q = 0; q < 4; ++q) part[q] += synapse[q].weight * errors[synapse[q].post];
+                for (int q = 0; q < 4; ++q) part[q] += synapse[q].weight * target(errors, synapse[q]);
             }
-            for (; synapse != end; ++synapse) part[0] += synapse->weight * errors[synapse->post];
             sum[g] = (part[0] + part[1]) + (part[2] + part[3]);
         }
         return;
@@ -381,7 +479,7 @@ struct Backward {
           by_voltage(arena.vectors(padded_neurons)), by_spikes(arena.vectors(padded_neurons)),
           by_adaptation(arena.vectors(padded_neurons)), ring(arena.vectors(slots * padded_neurons)),
           rows((T*)arena.vectors(slots * padded_neurons)), course(arena.vectors(length * padded_neurons)),
-          inputs(arena, problem.inputs), slot(slots - problem.delays), by_weight(weight_gradient),
+          inputs(arena, block, (T)(1 / problem.dt)), slot(slots - problem.delays), by_weight(weight_gradient),
           pulse((T)(1 / problem.dt)) {}
 
     Vec<T>* errors() { return ring + slot * p.neurons; }
@@ -467,87 +565,123 @@ struct Backward {
 
     // Take the errors of step t + 1 and later, and of the state after step t, back through step t.
     void retreat(int64_t t, const Vec<T>* before) {
-        const int64_t at = (block.index * p.steps + t) * p.neurons;
-        const Vec<T>* compared = (const Vec<T>*)tape.voltage + at;
-        const uint16_t *emitted = tape.spikes + at, *blocked = tape.blocked + at;
+        const Problem<T> c = p;
+        const int64_t at = (block.index * c.steps + t) * c.neurons;
+        const Vec<T>* const compared = (const Vec<T>*)tape.voltage + at;
+        const uint16_t *const emitted = tape.spikes + at, *const blocked = tape.blocked + at;
         const Vec<T>* const later = turn_ring();  // errors of the D steps from t + 1 on
-        Vec<T>* const error = errors();
-        for (int64_t first = 0; first < p.neurons; first += kLanes) {
-            const int columns = p.neurons - first < kLanes ? (int)(p.neurons - first) : kLanes;
+        const T* const outside_row = out.by_spikes + (t * c.batch + block.first) * c.neurons;
+        const T height = (T)(c.dampening_factor / c.dt), one_pulse = pulse;
+        const bool may_pull = !c.stops_spike_gradient && t + 1 < c.steps;
+        const Sink sink = {by_voltage, by_spikes, by_adaptation, errors()};
+        for (int64_t first = 0; first < c.neurons; first += kLanes) {
+            const int columns = c.neurons - first < kLanes ? (int)(c.neurons - first) : kLanes;
             Vec<T> outside[kLanes];
-            load_tile<T>(out.by_spikes + (t * p.batch + block.first) * p.neurons + first, p.neurons, block.rows, columns, outside);
+            load_tile<T>(outside_row + first, c.neurons, block.rows, columns, outside);
             for (int half = 0; half < columns; half += kGroup) {
                 const int count = columns - half < kGroup ? columns - half : kGroup;
-                Vec<T> threshold[kGroup], inverse[kGroup], slope[kGroup], scaled[kGroup], sum[kGroup];
+                Vec<T> threshold[kGroup], steepness[kGroup], scaled[kGroup], sum[kGroup];
                 unsigned sloped = 0;
                 for (int g = 0; g < count; ++g) {
                     const int64_t n = first + half + g;
-                    threshold[g] = p.threshold[n] + p.beta[n] * adapted(n, before[n], emitted[n]);
-                    inverse[g] = reciprocal(p.normalised_by_baseline ? splat(p.threshold[n]) : threshold[g]);
-                    scaled[g] = (compared[n] - threshold[g]) * inverse[g];
-                    slope[g] = at_least_zero<T>(1 - magnitude<T>(scaled[g])) * (T)(p.dampening_factor / p.dt);
-                    slope[g] = keep(kAllLanes & ~(unsigned)blocked[n], slope[g]);
-                    sloped |= positive(slope[g]);
+                    const Vec<T> adapted = c.adaptation_decay[n] * before[n] + c.adaptation_gain[n] * spread(emitted[n], one_pulse);
+                    threshold[g] = c.threshold[n] + c.beta[n] * adapted;
+                    const Vec<T> inverse = reciprocal(c.normalised_by_baseline ? splat(c.threshold[n]) : threshold[g]);
+                    scaled[g] = (compared[n] - threshold[g]) * inverse;
+                    const Vec<T> slope = keep(kAllLanes & ~(unsigned)blocked[n], at_least_zero<T>(1 - magnitude<T>(scaled[g])));
+                    sloped |= (unsigned)(positive(slope) != 0) << g;
+                    steepness[g] = slope * height * inverse;
                 }
-                const bool pulls = sloped && !p.stops_spike_gradient && t + 1 < p.steps;
-                if (pulls) pull(w, p.inputs + first + half, count, later, sum);
+                const bool pulls = sloped && may_pull;
+                if (pulls) pull(w, c.inputs + first + half, count, sloped, later, sum);
                 for (int g = 0; g < count; ++g) {
                     const int64_t n = first + half + g;
-                    Vec<T> by_spike = by_spikes[n] + outside[half + g];
+                    Vec<T> by_spike = sink.by_spikes[n] + outside[half + g];
                     if (pulls) by_spike += sum[g];
-                    retreat_neuron(n, by_spike, slope[g] * inverse[g], scaled[g], threshold[g], before[n], emitted[n], error);
+                    retreat_neuron(c, sink, n, by_spike * steepness[g], scaled[g], threshold[g], before[n], emitted[n]);
                 }
             }
         }
     }
 
-    LSNN_INLINE void retreat_neuron(int64_t n, Vec<T> by_spike, Vec<T> steepness, Vec<T> scaled, Vec<T> threshold,
-                                    Vec<T> adaptation, unsigned emitted, Vec<T>* error) {
-        const T baseline = p.threshold[n], beta = p.beta[n];
-        const Vec<T> through = by_spike * steepness;
+    struct Sink {
+        Vec<T>*by_voltage, *by_spikes, *by_adaptation, *error;
+    };
+
+    // `through`: the error that goes through the spike function.
+    static LSNN_INLINE void retreat_neuron(const Problem<T>& c, const Sink& sink, int64_t n, Vec<T> through, Vec<T> scaled,
+                                           Vec<T> threshold, Vec<T> adaptation, unsigned emitted) {
+        const T baseline = c.threshold[n], beta = c.beta[n];
         Vec<T> by_threshold = -through;
-        if (!p.normalised_by_baseline) by_threshold -= through * scaled;
-        Vec<T> by_next = by_voltage[n];
-        if (p.fires_on_new_voltage) by_next += through;
-        error[n] = p.current_gain[n] * by_next;
+        if (!c.normalised_by_baseline) by_threshold -= through * scaled;
+        Vec<T> by_next = sink.by_voltage[n];
+        if (c.fires_on_new_voltage) by_next += through;
         const Vec<T> by_reset = -keep(emitted, by_next);  // dt times a spike is 1
-        if (p.reset_by == kCurrent) by_threshold += by_reset;
-        const Vec<T> by_adapted = by_adaptation[n] + beta * by_threshold;
-        Vec<T> by_before = p.adaptation_decay[n] * by_adapted;
-        if (p.reset_by == kCrossed) by_before += beta * by_reset;
-        Vec<T> by_emitted = p.adaptation_gain[n] * by_adapted;
-        if (!p.stops_spike_gradient) {
-            const Vec<T> reset = p.reset_by == kCurrent ? threshold : p.reset_by == kCrossed ? baseline + beta * adaptation : splat(baseline);
-            by_emitted -= ((T)p.dt * reset) * by_next;
+        if (c.reset_by == kCurrent) by_threshold += by_reset;
+        const Vec<T> by_adapted = sink.by_adaptation[n] + beta * by_threshold;
+        Vec<T> by_before = c.adaptation_decay[n] * by_adapted;
+        if (c.reset_by == kCrossed) by_before += beta * by_reset;
+        Vec<T> by_emitted = c.adaptation_gain[n] * by_adapted;
+        if (!c.stops_spike_gradient) {
+            const Vec<T> reset = c.reset_by == kCurrent ? threshold : c.reset_by == kCrossed ? baseline + beta * adaptation : splat(baseline);
+            by_emitted -= ((T)c.dt * reset) * by_next;
         }
-        by_spikes[n] = by_emitted;
-        by_adaptation[n] = by_before;
-        by_voltage[n] = p.membrane_decay[n] * by_next;
-        if (!p.fires_on_new_voltage) by_voltage[n] += through;
+        Vec<T> by_voltage_before = c.membrane_decay[n] * by_next;
+        if (!c.fires_on_new_voltage) by_voltage_before += through;
+        sink.error[n] = c.current_gain[n] * by_next;
+        sink.by_spikes[n] = by_emitted;
+        sink.by_adaptation[n] = by_before;
+        sink.by_voltage[n] = by_voltage_before;
     }
 
     // Add value times the errors that the channel's synapses of each delay lead to.
     LSNN_INLINE void add_rows(int64_t pre, unsigned lanes, const Vec<T>& value) {
+        const int64_t width = padded_neurons;
         for (int64_t k = 0; k < p.delays; ++k) {
-            T* const to = by_weight + (pre * p.delays + k) * padded_neurons;
+            T* const to = by_weight + (pre * p.delays + k) * width;
             const T* const from = error_rows(k);
-            for (unsigned left = lanes; left; left &= left - 1) {
+            const T* row[kLanes];
+            T factor[kLanes];
+            int count = 0;
+            for (unsigned left = lanes; left; left &= left - 1, ++count) {
                 const int lane = __builtin_ctz(left);
-                const T factor = value[lane];
-                const T* const row = from + lane * padded_neurons;
-                for (int64_t i = 0; i < padded_neurons; i += kLanes) *(Vec<T>*)(to + i) += factor * *(const Vec<T>*)(row + i);
+                row[count] = from + lane * width;
+                factor[count] = value[lane];
             }
+            add_scaled(to, row, factor, count, width);
+        }
+    }
+
+    static LSNN_INLINE void add_scaled(T* to, const T* const* row, const T* factor, int count, int64_t width) {
+        int64_t i = 0;
+        for (; i + 4 * kLanes <= width; i += 4 * kLanes) {
+            Vec<T> sum[4];
+#pragma GCC unroll 4
+            for (int q = 0; q < 4; ++q) sum[q] = *(const Vec<T>*)(to + i + q * kLanes);
+            for (int r = 0; r < count; ++r) {
+#pragma GCC unroll 4
+                for (int q = 0; q < 4; ++q) sum[q] += factor[r] * *(const Vec<T>*)(row[r] + i + q * kLanes);
+            }
+#pragma GCC unroll 4
+            for (int q = 0; q < 4; ++q) *(Vec<T>*)(to + i + q * kLanes) = sum[q];
+        }
+        for (; i < width; i += kLanes) {
+            Vec<T> sum = *(const Vec<T>*)(to + i);
+            for (int r = 0; r < count; ++r) sum += factor[r] * *(const Vec<T>*)(row[r] + i);
+            *(Vec<T>*)(to + i) = sum;
         }
     }
 
     void add_weight_gradient(int64_t t) {
         lay_rows(0);
         if (!out.skips_input_weights) {
-            inputs.read(block, t);
-            for (int64_t a = 0; a < inputs.count; ++a) {
-                const Vec<T> value = inputs.values[inputs.channel[a]];
-                add_rows(inputs.channel[a], nonzero<T>(value), value);
-            }
+            const int64_t at = block.index * p.steps + t;
+            if (tape.plain[at])
+                inputs.recall(tape.inputs + at * p.inputs);
+            else
+                inputs.read(t);
+            for (int64_t a = 0; a < inputs.count; ++a)
+                add_rows(inputs.channel[a], inputs.lanes[inputs.channel[a]], inputs.value(inputs.channel[a]));
         }
         const uint16_t* emitted = tape.spikes + (block.index * p.steps + t) * p.neurons;
         const Vec<T> pulses = splat(pulse);
@@ -566,7 +700,7 @@ struct Backward {
         for (int64_t first = 0; first < p.inputs; first += kGroup) {
             const int count = p.inputs - first < kGroup ? (int)(p.inputs - first) : kGroup;
             Vec<T> sum[kGroup];
-            pull(w, first, count, errors(), sum);
+            pull(w, first, count, ~0u, errors(), sum);
             for (int row = 0; row < block.rows; ++row)
                 for (int g = 0; g < count; ++g)
                     out.by_input[(t * p.batch + block.first + row) * p.inputs + first + g] = sum[g][row];
@@ -594,7 +728,7 @@ struct Backward {
             for (int64_t n = 0; n < p.neurons; n += kGroup) {
                 const int count = p.neurons - n < kGroup ? (int)(p.neurons - n) : kGroup;
                 Vec<T> sum[kGroup];
-                pull(w, p.inputs + n, count, errors(), sum);
+                pull(w, p.inputs + n, count, ~0u, errors(), sum);
                 for (int g = 0; g < count; ++g) by_spikes[n + g] += sum[g];
             }
         const int64_t at = block.first * p.neurons;
@@ -612,6 +746,7 @@ struct Backward {
             const int64_t from = (end - 1) / length * length;
             follow_adaptation(from, end);
             for (int64_t t = end - 1; t >= from; --t) {
+                if (t > 0) fetch_rows(block, out.by_spikes, t - 1, p.neurons);
                 retreat(t, course + (t - from) * p.neurons);
                 add_weight_gradient(t);
                 write_errors(t);

@@ -121,9 +121,50 @@ LSNN_INLINE unsigned positive(Vec<double> value) {
     return found;
 }
 
+// One bit a lane: whether two vectors differ there.
 template <class T>
-LSNN_INLINE unsigned nonzero(Vec<T> value) {
-    return positive(value) | positive(-value);
+LSNN_INLINE unsigned differing(Vec<T> a, Vec<T> b) {
+#ifdef LSNN_AVX512
+    if constexpr (sizeof(T) == 4) return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_NEQ_UQ);
+#endif
+    return positive(a - b) | positive(b - a);
+}
+
+// Exchange rows and columns of 16 x 16 bits.
+LSNN_INLINE void transpose_bits(const uint16_t* rows, uint16_t* columns) {
+#ifdef LSNN_AVX512
+    __m256i all;
+    __builtin_memcpy(&all, rows, sizeof all);
+#pragma GCC unroll 16
+    for (int c = 0; c < 16; ++c) columns[c] = (uint16_t)_mm256_test_epi16_mask(all, _mm256_set1_epi16((short)(1 << c)));
+#else
+    for (int c = 0; c < 16; ++c) columns[c] = 0;
+    for (int row = 0; row < 16; ++row)
+        for (unsigned bits = rows[row]; bits; bits &= bits - 1) columns[__builtin_ctz(bits)] |= (uint16_t)(1 << row);
+#endif
+}
+
+// Store past the caches.
+LSNN_INLINE void stream(Vec<float> value, Vec<float>* to) {
+#if defined(LSNN_AVX512)
+    _mm512_stream_ps((float*)to, (__m512)value);
+#elif defined(LSNN_AVX2)
+    __m256 halves[2];
+    __builtin_memcpy(halves, &value, sizeof halves);
+    _mm256_stream_ps((float*)to, halves[0]);
+    _mm256_stream_ps((float*)to + 8, halves[1]);
+#else
+    *to = value;
+#endif
+}
+
+LSNN_INLINE void stream(Vec<double> value, Vec<double>* to) { *to = value; }
+
+// What was streamed is to be seen by other threads.
+LSNN_INLINE void finish_streams() {
+#if defined(LSNN_AVX512) || defined(LSNN_AVX2)
+    _mm_sfence();
+#endif
 }
 
 template <class T>

@@ -56,7 +56,9 @@ class State(ctypes.Structure):
 class Tape(ctypes.Structure):
     """``lsnn::Tape``."""
 
-    _fields_ = tuple((name, c_void_p) for name in ("voltage", "adaptation", "spikes", "blocked"))
+    _fields_ = tuple(
+        (name, c_void_p) for name in ("voltage", "adaptation", "spikes", "blocked", "inputs", "plain")
+    )
 
 
 class Gradients(ctypes.Structure):

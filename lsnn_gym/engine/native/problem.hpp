@@ -36,6 +36,8 @@ struct Tape {
     T* adaptation;      // [blocks, segments, N, 16]: before the first step of each segment
     uint16_t* spikes;   // [blocks, T, N]: of the step before, after resets
     uint16_t* blocked;  // [blocks, T, N]: refractory
+    uint16_t* inputs;   // [blocks, T, I]: active
+    uint8_t* plain;     // [blocks, T]: whether all active inputs are plain spikes
 };
 
 template <class T>
@@ -51,7 +53,7 @@ struct Gradients {
 
 template <class T>
 struct Synapse {
-    int32_t post;  // k N + i: neuron i, after k further steps
+    uint32_t offset;  // k N + i: neuron i, after k further steps; in bytes of vectors of 16 samples
     T weight;
 };
 
@@ -62,7 +64,7 @@ struct Weights {
     int64_t inputs, neurons, delays;
     bool sparse[2];                        // of inputs, of neurons
     std::vector<int64_t> start;            // [I + N + 1], into synapses
-    std::vector<Synapse<T>> synapses;      // sorted by presynaptic channel, then by post
+    std::vector<Synapse<T>> synapses;      // sorted by presynaptic channel, then by post; filled up to fours
     std::vector<T> by_pre;                 // [I + N, D N], rows of dense parts only
     std::vector<T> by_post;                // [D N, I + N]
     bool is_sparse(int64_t pre) const { return sparse[pre >= inputs]; }
@@ -93,7 +95,7 @@ template <class T>
 int64_t scratch_numbers(const Problem<T>& p) {
     const int64_t neurons = padded(p.neurons), inputs = padded(p.inputs);
     const int64_t rings = 2 * ring_slots(p.delays) * neurons;
-    return 16 * (8 * neurons + rings + 2 * inputs + segment_steps(p.neurons) * neurons) + 4 * (neurons + inputs) + 256;
+    return 16 * (9 * neurons + rings + 2 * inputs + segment_steps(p.neurons) * neurons) + 4 * (neurons + inputs) + 512;
 }
 
 namespace avx512 {
