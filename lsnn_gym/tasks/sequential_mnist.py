@@ -19,7 +19,7 @@ from lsnn_gym.data import digits, fashion_mnist, mnist
 from lsnn_gym.settings import Settings
 from lsnn_gym.tasks.coding import crossings
 from lsnn_gym.tasks.scoring import block_means
-from lsnn_gym.tasks.task import IGNORED, Batch, Split, Task, shuffled_indices, slices
+from lsnn_gym.tasks.task import IGNORED, Batch, Split, Task, generator_for, shuffled_indices, slices
 
 CUE_STEPS = 56  # twice the 28 pixels of a row
 
@@ -93,6 +93,22 @@ def permute_pixels(images: Tensor, seed: int) -> Tensor:
     return images[:, order.to(images.device)]
 
 
+def shifted(images: Tensor, side: int, most: int, generator: torch.Generator) -> Tensor:
+    """Return images ``[B, side * side]``, each moved at random; what moves in from outside is 0.
+
+    Args:
+        images: Grey values, row by row.
+        side: Height and width.
+        most: By how many pixels at most, up or down and left or right: each uniformly from -most to most.
+        generator: Source of the draws.
+    """
+    padded = F.pad(images.unflatten(1, (side, side)), (most, most, most, most))
+    starts = torch.randint(0, 2 * most + 1, (2, len(images), 1), generator=generator).to(images.device)
+    rows, columns = starts + torch.arange(side, device=images.device)
+    picture = torch.arange(len(images), device=images.device)[:, None, None]
+    return padded[picture, rows[:, :, None], columns[:, None, :]].flatten(1)
+
+
 def class_logits(outputs: Tensor, num_blocks: int = 30) -> Tensor:
     """Return the logits ``[B, K]``: readouts ``[T, B, K]`` averaged over the last of ``num_blocks`` blocks.
 
@@ -140,6 +156,11 @@ class SequentialImagesSettings(Settings):
     )
     permutation: int | None = Field(
         default=None, ge=0, description="seed of another order of the pixels, the same for all images"
+    )
+    shift: int = Field(
+        default=0,
+        ge=0,
+        description="by up to how many pixels images are moved at random, each way, when trained on",
     )
     validation_images: int = Field(
         default=5000, ge=1, description="the first of the training images, not trained on"
@@ -203,7 +224,11 @@ class SequentialImagesTask(Task):
         """Return images in random order, pass after pass."""
         images, labels = self._images("train")
         index = torch.from_numpy(shuffled_indices(len(images), size, number, seed))
-        return self._batch(images[index], labels[index])
+        shown = images[index]
+        if self.settings.shift:
+            generator = generator_for(seed, "shift", number)
+            shown = shifted(shown, self.settings.side, self.settings.shift, generator)
+        return self._batch(shown, labels[index])
 
     def batches(self, split: Split, size: int) -> Iterator[Batch]:
         """Return the images of a split in order."""
@@ -222,13 +247,13 @@ class SequentialImagesTask(Task):
             grey = torch.from_numpy(
                 images[part].reshape(-1, self.settings.side**2).astype(np.float32) / brightest
             )
-            if self.settings.permutation is not None:
-                grey = permute_pixels(grey, self.settings.permutation)
             self._loaded[split] = grey, torch.from_numpy(labels[part])
         return self._loaded[split]
 
     def _batch(self, images: Tensor, labels: Tensor) -> Batch:
         settings = self.settings
+        if settings.permutation is not None:
+            images = permute_pixels(images, settings.permutation)
         if settings.coding == "threshold-crossing":
             inputs = threshold_crossings(images, settings.channels, settings.repeats, settings.cue_units)
         else:

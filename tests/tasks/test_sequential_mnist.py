@@ -223,8 +223,36 @@ class TestTask:
         assert sorted(pairs) == sorted(expected)
         assert pairs != expected
 
+    def test_images_are_moved_in_training_alone(self):
+        task = make_task("sequential-images", data="digits", coding="rows", shift=2)
+        still = make_task("sequential-images", data="digits", coding="rows")
+        moved, straight = (each.training_batch(200, 3, 1) for each in (task, still))
+        assert torch.equal(moved.targets, straight.targets)
+        padded = torch.nn.functional.pad(straight.inputs.transpose(0, 1), (2, 2, 2, 2))
+        found = set()
+        for image, around in zip(moved.inputs.transpose(0, 1), padded, strict=True):
+            places = [
+                (row, column)
+                for row in range(5)
+                for column in range(5)
+                if torch.equal(image, around[row : row + 8, column : column + 8])
+            ]
+            assert places
+            found |= set(places)
+        assert len(found) == 25
+        assert same(next(iter(task.batches("test", 20))), next(iter(still.batches("test", 20))))
+
+    def test_pixels_change_places_after_the_image_moved(self):
+        options = {"data": "digits", "coding": "grey", "shift": 1}
+        mixed = make_task("sequential-images", **options, permutation=3).training_batch(20, 0, 0)
+        plain = make_task("sequential-images", **options).training_batch(20, 0, 0)
+        expected = sequential_mnist.permute_pixels(plain.inputs[:, :, 0].T, 3)
+        assert torch.equal(mixed.inputs[:, :, 0].T, expected)
+
     def test_training_follows_from_seed_and_number(self):
-        task, other = (make_task("sequential-images", data="digits", coding="rows") for _ in range(2))
+        task, other = (
+            make_task("sequential-images", data="digits", coding="rows", shift=1) for _ in range(2)
+        )
         first = task.training_batch(6, 2, 7)
         assert same(first, other.training_batch(6, 2, 7))
         assert not same(first, task.training_batch(6, 3, 7))
@@ -247,7 +275,7 @@ class TestTask:
             (
                 {"chanels": 8},
                 "task: unknown key 'task.chanels': did you mean 'task.channels'? task has answer, channels, coding, "
-                "cue, data, kind, permutation, repeats, validation_images",
+                "cue, data, kind, permutation, repeats, shift, validation_images",
             ),
         ],
     )
