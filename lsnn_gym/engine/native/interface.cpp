@@ -1,7 +1,4 @@
 // The plain interface to the kernels: chooses those of this processor, prepares weights, spreads blocks over threads.
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-
 #include <atomic>
 #include <cstring>
 #include <memory>
@@ -233,7 +230,3 @@ LSNN_EXPORT int lsnn_choose_isa(int wanted) {
     if (wanted <= best) lsnn::chosen_isa = wanted < 0 ? best : wanted;
     return lsnn::chosen_isa;
 }
-
-static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernels", nullptr, 0, nullptr, nullptr, nullptr, nullptr, nullptr};
-
-PyMODINIT_FUNC PyInit__kernels(void) { return PyModule_Create(&definition); }
