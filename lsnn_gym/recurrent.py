@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from lsnn_gym.engine import choose_engine
 from lsnn_gym.neurons import CELL_MODELS, CellModel, NeuronParameters, SpikingState, draw_population
@@ -62,6 +64,12 @@ class NetworkSettings(Settings):
     dt: float = Field(default=1.0, gt=0, description="simulation step")
     engine: Literal["native", "unrolled", "reference"] | None = Field(
         default=None, description="how the recurrence is computed; by default LSNN_GYM_ENGINE, or the fastest"
+    )
+
+    checkpointing: bool = Field(
+        default=False,
+        description="for T steps keep about sqrt(T) states and compute the steps between anew for the gradient: "
+        "less memory, more time, the same numbers",
     )
 
     @property
@@ -246,9 +254,37 @@ class SpikingRNN(nn.Module):
         entry = self.input_synapses if input_synapses is None else input_synapses
         self._check_shapes(inputs, state, reset, noise, entry.weight.shape[1])
         current = None if noise is None or self.noise_std is None else self.noise_std * noise
+        weight = self._stacked_weight(entry)
+        if not (self.settings.checkpointing and torch.is_grad_enabled()):
+            return self._run(weight, inputs, state, reset, current)
+        length = math.isqrt(len(inputs) - 1) + 1
+        parts = []
+        for start in range(0, len(inputs), length):
+            part = slice(start, start + length)
+            spikes, state = checkpoint(
+                self._run,
+                weight,
+                inputs[part],
+                state,
+                None if reset is None else reset[part],
+                None if current is None else current[part],
+                use_reentrant=False,
+                preserve_rng_state=False,
+            )
+            parts.append(spikes)
+        return torch.cat(parts), state
+
+    def _run(
+        self,
+        weight: Tensor,
+        inputs: Tensor,
+        state: SpikingState,
+        reset: Tensor | None,
+        current: Tensor | None,
+    ) -> tuple[Tensor, SpikingState]:
         return self._engine.run(
             self.neurons,
-            self._stacked_weight(entry),
+            weight,
             inputs,
             state,
             reset,

@@ -57,6 +57,53 @@ def test_weights_changed_between_steps_are_used():
     torch.testing.assert_close(after.voltage, 2 * before.voltage)
 
 
+class _Kept:
+    """Counts the bytes that autograd keeps, each tensor's memory once."""
+
+    def __init__(self) -> None:
+        self.sizes: dict[int, int] = {}
+
+    def __enter__(self) -> _Kept:
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            self.sizes[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        self._hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+        self._hooks.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._hooks.__exit__(*exception)
+
+    @property
+    def bytes(self) -> int:
+        return sum(self.sizes.values())
+
+
+@pytest.mark.parametrize("engine", [None, "unrolled", "reference"])
+def test_checkpointing_keeps_less_and_gives_the_same_numbers(engine):
+    def run(*, checkpointing: bool):
+        rnn = network(SETTINGS.model_copy(update={"checkpointing": checkpointing, "engine": engine}))
+        inputs = currents(150).requires_grad_()
+        noise = rnn.draw_noise(150, 3, torch.Generator().manual_seed(3))
+        reset = (torch.arange(150 * 3).reshape(150, 3) % 37 == 5).float()
+        with _Kept() as kept:
+            spikes, after = rnn(inputs, rnn.initial_state(3), reset, noise)
+        (spikes.sum() + after.voltage.sum()).backward()
+        gradients = [each.grad for each in (inputs, *rnn.parameters())]
+        return spikes, after, gradients, kept.bytes
+
+    spikes, after, gradients, kept = run(checkpointing=True)
+    expected, expected_after, expected_gradients, all_kept = run(checkpointing=False)
+    assert torch.equal(spikes, expected)
+    assert all(torch.equal(one, other) for one, other in zip(after, expected_after, strict=True))
+    for value, wanted in zip(gradients, expected_gradients, strict=True):
+        assert value is not None
+        torch.testing.assert_close(value, wanted)
+    assert kept < 0.6 * all_kept
+
+
 def test_pack_and_unpack_are_inverse():
     rnn = network()
     _, state = rnn(currents(7), rnn.initial_state(3))

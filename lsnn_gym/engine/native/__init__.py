@@ -251,19 +251,22 @@ class _Sequence(torch.autograd.Function):
     ):
         call = _Call(constants, weight, inputs, noise, SpikingState(*state))
         spikes, after, tape = call.forward(taped=True)
-        ctx.constants, ctx.prepared, ctx.tape = constants, call.prepared, tape
-        ctx.save_for_backward(weight, call.inputs, noise, *call.state)
+        assert tape is not None
+        ctx.constants, ctx.prepared = constants, call.prepared
+        # All of it, so that checkpointing can leave it out and compute it anew.
+        ctx.save_for_backward(weight, call.inputs, noise, *call.state, *tape)
         ctx.mark_non_differentiable(after.refractory)
         return (spikes, *after)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor):  # type: ignore[override]
-        weight, inputs, noise, *state = ctx.saved_tensors
-        call = _Call(ctx.constants, weight, inputs, noise, SpikingState(*state), ctx.prepared)
+        weight, inputs, noise, *others = ctx.saved_tensors
+        state, tape = SpikingState(*others[:5]), _Tape(*others[5:])
+        call = _Call(ctx.constants, weight, inputs, noise, state, ctx.prepared)
         by_spikes, *by_after = (each.contiguous() for each in gradients)
         _, _, needs_inputs, needs_noise, *_ = ctx.needs_input_grad
         by_weight, by_inputs, by_noise, by_before = call.backward(
-            ctx.tape,
+            tape,
             by_spikes,
             SpikingState(*by_after),
             _Needs(needs_inputs, noise is not None and needs_noise),
@@ -272,13 +275,12 @@ class _Sequence(torch.autograd.Function):
 
 
 def _prepared(functions: library.Functions, weight: Tensor, num_delays: int) -> library.PreparedWeights:
-    """Return the weights in the kernels' form, kept with the tensor while it does not change (for acting)."""
+    """Return the weights in the kernels' form, kept with the tensor while it does not change."""
     kept = getattr(weight, "_native_form", None)
-    if kept is not None and kept[0] == weight._version and not torch.is_grad_enabled():
+    if kept is not None and kept[0] == weight._version:
         return kept[1]
     made = library.PreparedWeights(functions, weight.detach().contiguous(), num_delays)
-    if not weight.requires_grad:
-        weight._native_form = (weight._version, made)  # type: ignore[attr-defined]
+    weight._native_form = (weight._version, made)  # type: ignore[attr-defined]
     return made
 
 
