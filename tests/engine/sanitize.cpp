@@ -67,14 +67,12 @@ static double run_once(std::mt19937& random, int64_t steps, int64_t batch, int64
     std::uniform_real_distribution<double> uniform(0, 1);
     auto unit = [&] { return uniform(random); };
     auto any = [&] { return uniform(random) - 0.5; };
-    Array<T> alpha(neurons), rho(neurons), threshold(neurons), beta(neurons), period(neurons), current(neurons), gain(neurons);
+    Array<T> alpha(neurons), rho(neurons), threshold(neurons), beta(neurons), period(neurons);
     alpha.fill([&] { return 0.6 + 0.3 * unit(); });
     rho.fill([&] { return 0.8 + 0.1 * unit(); });
     threshold.fill([&] { return 0.2 + 0.2 * unit(); });
     beta.fill(unit);
     period.fill([&] { return std::floor(3 * unit()); });
-    current.fill(unit);
-    gain.fill(unit);
     Array<T> weight(delays * neurons * (inputs + neurons));
     weight.fill([&] { return unit() < connectivity ? any() : 0; });
     Array<T> x(steps * batch * inputs), noise(steps * batch * neurons);
@@ -98,9 +96,9 @@ static double run_once(std::mt19937& random, int64_t steps, int64_t batch, int64
         by_input(x.size);
     by_spikes.fill(any);
 
-    const lsnn::Problem<T> problem = {steps, batch, inputs, neurons, delays, 3, model & 1, model >> 1 & 1, model % 3, model >> 2 & 1,
-                                      1.0, 0.3, alpha.data, rho.data, threshold.data, beta.data, period.data, current.data,
-                                      gain.data, x.data, model & 1 ? noise.data : nullptr, model & 2 ? reset.data : nullptr};
+    const lsnn::Problem<T> problem = {steps, batch, inputs, neurons, delays, 3, model & 1, model >> 1 & 1, model % 3, model >> 3 & 1,
+                                      model >> 4 & 1, model >> 2 & 1, 1.0, 0.3, alpha.data, rho.data, threshold.data,
+                                      beta.data, period.data, x.data, model & 1 ? noise.data : nullptr, model & 2 ? reset.data : nullptr};
     void* weights = prepare(weight.data, inputs, neurons, delays);
     const lsnn::State<const T> start = before.template view<const T>();
     const lsnn::State<T> end = after.template view<T>();

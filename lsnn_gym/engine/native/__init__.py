@@ -41,11 +41,9 @@ def kernels() -> library.Library:
 
 
 class _Constants(NamedTuple):
-    """What a call takes besides tensors with gradients; the neurons' constants as the kernels want them."""
+    """What a call takes besides tensors with gradients."""
 
     neurons: NeuronParameters
-    current_gain: Tensor
-    adaptation_gain: Tensor
     dt: float
     dampening_factor: float
     model: CellModel
@@ -79,13 +77,10 @@ def run(
         options: dict[str, Any] = {"dt": dt, "dampening_factor": dampening_factor, "model": model}
         return reference.run(neurons, weight, inputs, state, reset, noise_current, **options)
     neurons = NeuronParameters(*(each.contiguous() for each in neurons))
-    alpha, rho, _, _, period = neurons
     if model.spike_counts_as_refractory:
-        neurons = neurons._replace(refractory_period=(period - 1).clamp_(min=0))
+        neurons = neurons._replace(refractory_period=(neurons.refractory_period - 1).clamp_(min=0))
     constants = _Constants(
         neurons,
-        1 - alpha if model.scaled_current else torch.ones_like(alpha),
-        1 - rho if model.scaled_adaptation else torch.ones_like(rho),
         dt,
         dampening_factor,
         model,
@@ -147,7 +142,6 @@ class _Call:
         steps, batch_size, num_inputs = self.inputs.shape
         constants = self.constants
         model = constants.model
-        vectors = (*constants.neurons, constants.current_gain, constants.adaptation_gain)
         return library.Problem(
             steps,
             batch_size,
@@ -158,10 +152,12 @@ class _Call:
             model.fires_on_new_voltage,
             model.normalised_by_baseline,
             library.RESETS[model.reset_by],
+            model.scaled_current,
+            model.scaled_adaptation,
             model.stops_spike_gradient,
             constants.dt,
             constants.dampening_factor,
-            *(each.data_ptr() for each in vectors),
+            *(each.data_ptr() for each in constants.neurons),
             self.inputs.data_ptr(),
             None if self.noise is None else self.noise.data_ptr(),
             None if constants.reset is None else constants.reset.data_ptr(),

@@ -329,10 +329,10 @@ struct Forward {
             if (noise_row) current += noise[n % kLanes];
             const T baseline = c.threshold[n], beta = c.beta[n];
             const Vec<T> spike = spread(spikes[n], one_pulse);
-            const Vec<T> adapted = c.adaptation_decay[n] * b[n] + c.adaptation_gain[n] * spike;
+            const Vec<T> adapted = c.adaptation_decay[n] * b[n] + c.adaptation_gain(n) * spike;
             const Vec<T> threshold = baseline + beta * adapted;
             const Vec<T> reset = c.reset_by == kCurrent ? threshold : c.reset_by == kCrossed ? baseline + beta * b[n] : splat(baseline);
-            const Vec<T> next = c.membrane_decay[n] * v[n] + c.current_gain[n] * current - (dt * spike) * reset;
+            const Vec<T> next = c.membrane_decay[n] * v[n] + c.current_gain(n) * current - (dt * spike) * reset;
             const Vec<T> compared = c.fires_on_new_voltage ? next : v[n];
             const Vec<T> waiting = wait[n];
             const unsigned silent = positive(waiting);
@@ -547,7 +547,7 @@ struct Backward {
     }
 
     LSNN_INLINE Vec<T> adapted(int64_t n, Vec<T> before, unsigned emitted) const {
-        return p.adaptation_decay[n] * before + p.adaptation_gain[n] * spread(emitted, pulse);
+        return p.adaptation_decay[n] * before + p.adaptation_gain(n) * spread(emitted, pulse);
     }
 
     // Compute the adaptation before each step of a segment, as the forward pass did.
@@ -584,7 +584,7 @@ struct Backward {
                 unsigned sloped = 0;
                 for (int g = 0; g < count; ++g) {
                     const int64_t n = first + half + g;
-                    const Vec<T> adapted = c.adaptation_decay[n] * before[n] + c.adaptation_gain[n] * spread(emitted[n], one_pulse);
+                    const Vec<T> adapted = c.adaptation_decay[n] * before[n] + c.adaptation_gain(n) * spread(emitted[n], one_pulse);
                     threshold[g] = c.threshold[n] + c.beta[n] * adapted;
                     const Vec<T> inverse = reciprocal(c.normalised_by_baseline ? splat(c.threshold[n]) : threshold[g]);
                     scaled[g] = (compared[n] - threshold[g]) * inverse;
@@ -621,14 +621,14 @@ struct Backward {
         const Vec<T> by_adapted = sink.by_adaptation[n] + beta * by_threshold;
         Vec<T> by_before = c.adaptation_decay[n] * by_adapted;
         if (c.reset_by == kCrossed) by_before += beta * by_reset;
-        Vec<T> by_emitted = c.adaptation_gain[n] * by_adapted;
+        Vec<T> by_emitted = c.adaptation_gain(n) * by_adapted;
         if (!c.stops_spike_gradient) {
             const Vec<T> reset = c.reset_by == kCurrent ? threshold : c.reset_by == kCrossed ? baseline + beta * adaptation : splat(baseline);
             by_emitted -= ((T)c.dt * reset) * by_next;
         }
         Vec<T> by_voltage_before = c.membrane_decay[n] * by_next;
         if (!c.fires_on_new_voltage) by_voltage_before += through;
-        sink.error[n] = c.current_gain[n] * by_next;
+        sink.error[n] = c.current_gain(n) * by_next;
         sink.by_spikes[n] = by_emitted;
         sink.by_adaptation[n] = by_before;
         sink.by_voltage[n] = by_voltage_before;

@@ -24,7 +24,14 @@ class Problem(ctypes.Structure):
         *((name, c_int64) for name in ("steps", "batch", "inputs", "neurons", "delays", "threads")),
         *(
             (name, c_int32)
-            for name in ("fires_on_new_voltage", "normalised_by_baseline", "reset_by", "stops_spike_gradient")
+            for name in (
+                "fires_on_new_voltage",
+                "normalised_by_baseline",
+                "reset_by",
+                "scaled_current",
+                "scaled_adaptation",
+                "stops_spike_gradient",
+            )
         ),
         *((name, c_double) for name in ("dt", "dampening_factor")),
         *(
@@ -35,8 +42,6 @@ class Problem(ctypes.Structure):
                 "threshold",
                 "beta",
                 "refractory_period",
-                "current_gain",
-                "adaptation_gain",
                 "x",
                 "noise",
                 "reset",

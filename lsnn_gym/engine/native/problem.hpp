@@ -14,13 +14,16 @@ template <class T>
 struct Problem {
     int64_t steps, batch, inputs, neurons, delays, threads;
     // Choices in which the published cells differ; see neurons.CellModel.
-    int32_t fires_on_new_voltage, normalised_by_baseline, reset_by, stops_spike_gradient;
+    int32_t fires_on_new_voltage, normalised_by_baseline, reset_by, scaled_current, scaled_adaptation, stops_spike_gradient;
     double dt, dampening_factor;
-    // [N] each; a current and a spike are multiplied by the gains when they enter voltage and adaptation.
-    const T *membrane_decay, *adaptation_decay, *threshold, *beta, *refractory_period, *current_gain, *adaptation_gain;
+    const T *membrane_decay, *adaptation_decay, *threshold, *beta, *refractory_period;  // [N] each
     const T* x;            // [T, B, I]
     const T* noise;        // [T, B, N], or null
     const uint8_t* reset;  // [T, B], or null
+
+    // The factors with which a current enters the voltage, and a spike the adaptation.
+    T current_gain(int64_t n) const { return scaled_current ? 1 - membrane_decay[n] : 1; }
+    T adaptation_gain(int64_t n) const { return scaled_adaptation ? 1 - adaptation_decay[n] : 1; }
 };
 
 // A state of B networks: voltage, spikes, adaptation, refractory [B, N] each, currents [B, D, N].
