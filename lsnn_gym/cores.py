@@ -165,7 +165,8 @@ class LSNNCore(RecurrentCore):
         self, inputs: Tensor, state: LSNNState, episode_start: Tensor, noise: Tensor | None
     ) -> tuple[CoreOutput, LSNNState]:
         """Run T environment steps (see ``RecurrentCore.forward``)."""
-        reset = self._reset_before_first_step(episode_start)
+        # Most calls that act are in the midst of episodes.
+        reset = self._reset_before_first_step(episode_start) if episode_start.any() else None
         spikes, network = self.network(inputs.flatten(0, 1), state.network, reset, noise)
         values, readout = self.readout(spikes, state.readout, reset)
         last = values[self.steps_per_observation - 1 :: self.steps_per_observation]

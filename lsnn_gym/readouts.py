@@ -19,11 +19,7 @@ class _LeakyFilter(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, state: Tensor, reset: Tensor | None, kappa: float) -> Tensor:  # type: ignore[override]
         ctx.kappa = kappa
         ctx.resets = _resets(reset, len(values))
-        filtered = (1 - kappa) * values
-        for current, kept in zip(filtered.unbind(), ctx.resets, strict=True):
-            state = state if kept is None else torch.where(kept, state, 0.0)
-            state = current.add_(state, alpha=kappa)
-        return filtered
+        return _filter(values, state, ctx.resets, kappa)
 
     @staticmethod
     def backward(ctx: Any, by_filtered: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
@@ -33,6 +29,14 @@ class _LeakyFilter(torch.autograd.Function):
             earlier = current.add_(earlier) * ctx.kappa
             earlier = earlier if kept is None else torch.where(kept, earlier, 0.0)
         return error * (1 - ctx.kappa), earlier, None, None
+
+
+def _filter(values: Tensor, state: Tensor, resets: list[Tensor | None], kappa: float) -> Tensor:
+    filtered = (1 - kappa) * values
+    for current, kept in zip(filtered.unbind(), resets, strict=True):
+        state = state if kept is None else torch.where(kept, state, 0.0)
+        state = current.add_(state, alpha=kappa)
+    return filtered
 
 
 def _resets(reset: Tensor | None, steps: int) -> list[Tensor | None]:
@@ -57,6 +61,8 @@ def low_pass(
         reset: ``[T, B]``, non-zero where y starts anew; None for nowhere.
     """
     start = torch.zeros_like(values[0]) if state is None else state
+    if not torch.is_grad_enabled():
+        return _filter(values, start, _resets(reset, len(values)), kappa)
     return _LeakyFilter.apply(values, start, reset, kappa)  # type: ignore[return-value]
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from tqdm import tqdm
 
+from lsnn_gym.training.allocator import keep_freed_memory
 from lsnn_gym.training.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
 from lsnn_gym.training.interrupt import StopRequest
 from lsnn_gym.training.metrics import MetricsLog, TensorBoardLog
@@ -82,6 +83,7 @@ def train(
     Returns:
         The name of the signal that asked for the stop, or None if the training is complete.
     """
+    keep_freed_memory()
     done = trainer.finished_iterations
     with (
         StopRequest() as stop,
