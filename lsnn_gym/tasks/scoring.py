@@ -1,7 +1,9 @@
-"""What losses share: means over blocks of time, firing rates."""
+"""What losses share: means over blocks of time, firing rates, matching of features."""
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -34,3 +36,35 @@ def rate_loss(spikes: Tensor, target_rate: float, dt: float = 1.0) -> Tensor:
         dt: Simulation step in ms.
     """
     return ((firing_rates(spikes, dt) - target_rate / 1000) ** 2).sum()
+
+
+def matching_loss(features: Tensor, classes: Tensor) -> Tensor:
+    """Return how badly features tell which of the showings before in the same sequence was of the same class.
+
+    Of showing w it is ``-log sum_u p(u|w)``, u being the earlier showings of the same class, with p the softmax
+    over all earlier showings of ``sqrt(E) cos(features_u, features_w)``; the mean over those showings whose class
+    has been shown before, 0 where there are none.
+
+    Args:
+        features: Of each showing ``[W, B, E]``.
+        classes: ``[W, B]``, int64, negative where there is no showing.
+
+    Source: the attention of matching networks, with a fixed temperature: Vinyals, Blundell, Lillicrap, Kavukcuoglu,
+    Wierstra: Matching networks for one shot learning, NIPS 2016, equation 1.
+    """
+    shown, length = classes.T >= 0, len(classes)
+    unit = F.normalize(features.transpose(0, 1), dim=2)
+    similarity = unit @ unit.mT * features.shape[2] ** 0.5
+    before = torch.ones(length, length, dtype=torch.bool, device=classes.device).tril(-1)
+    candidate = before & shown[:, None, :] & shown[:, :, None]
+    same = candidate & (classes.T[:, None, :] == classes.T[:, :, None])
+    judged = same.any(dim=2)
+    if not judged.any():
+        return features.new_zeros(())
+    candidates, right = (_log_total(similarity, each)[judged] for each in (candidate, same))
+    return (candidates - right).mean()
+
+
+def _log_total(values: Tensor, among: Tensor) -> Tensor:
+    """Return the log of the summed exponentials of those ``values`` that are ``among`` them, over the last axis."""
+    return values.masked_fill(~among, torch.finfo(values.dtype).min).logsumexp(dim=-1)
