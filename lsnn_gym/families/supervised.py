@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lsnn_gym.cores import LSNNCore
 from lsnn_gym.errors import UserError
@@ -42,6 +42,14 @@ class SupervisedExperiment(ExperimentSettings):
     model: ModelSettings = ModelSettings()
     train: SupervisedTrainSettings = SupervisedTrainSettings()
     evaluate: EvaluateTaskSettings = EvaluateTaskSettings()
+
+    @model_validator(mode="after")
+    def _check(self) -> SupervisedExperiment:
+        if self.train.matching_weight and self.model.encoder == "none":
+            raise ValueError(
+                f"train.matching_weight is {self.train.matching_weight}: expected 0 without a model.encoder"
+            )
+        return self
 
 
 class Supervised(Family[SupervisedExperiment]):

@@ -93,7 +93,9 @@ class FewShotTask(Task):
     def __init__(self, settings: FewShotSettings) -> None:
         self.settings = settings
         self.num_classes = settings.ways
-        self.input_size = (28 // settings.pooling) ** 2 + settings.ways
+        side = 28 // settings.pooling
+        self.picture_shape = (side, side)
+        self.input_size = side**2 + settings.ways
         self.input_range = (-math.inf, math.inf) if settings.standardise else (0.0, 1.0)
         self._loaded: dict[str, np.ndarray] = {}
         self._scale: tuple[Tensor, Tensor] | None = None

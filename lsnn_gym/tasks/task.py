@@ -72,6 +72,7 @@ class Task(ABC):
     Attributes:
         input_size: I.
         num_classes: K.
+        picture_shape: Height and width of the picture that the first channels are, row by row; None for none.
         input_range: The least and the greatest value that an input can have; infinite where there is none.
         figure: Name of the figure of merit: ``"accuracy"``, or one that ends in ``"error"`` and falls.
         group_name: What the groups of answers are; None where there are none.
@@ -79,6 +80,7 @@ class Task(ABC):
 
     input_size: int
     num_classes: int
+    picture_shape: tuple[int, int] | None = None
     input_range: tuple[float, float] = (float("-inf"), float("inf"))
     figure: str = "accuracy"
     group_name: str | None = None

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lsnn_gym.cores import CoreName, CoreOutput, LSNNCore, make_core
+from lsnn_gym.encoders import EncoderName, PictureEncoder
 from lsnn_gym.recurrent import NetworkSettings
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
@@ -46,6 +47,28 @@ class ModelSettings(Settings):
         description="units of an lstm or gru core; by default as many as there are neurons",
     )
     tau_readout: float = Field(default=20.0, gt=0, description="time constant of the leaky readouts, in ms")
+    encoder: EncoderName = Field(
+        default="none", description="what turns a task's pictures into features before the core"
+    )
+    encoder_channels: int = Field(
+        default=16, ge=1, description="of the encoder's first convolution; the later ones have twice as many"
+    )
+    encoder_features: int = Field(default=64, ge=2, description="into which a picture is encoded")
+    encoder_scale: float = Field(default=1.0, gt=0, description="standard deviation of the features at first")
+
+    def make_encoder(self, task: Task, generator: torch.Generator) -> PictureEncoder | None:
+        """Return the encoder of a task's pictures with its initial weights; None for none.
+
+        Raises:
+            ValueError: If there is to be one, but the task shows no pictures, or too small ones.
+        """
+        if self.encoder == "none":
+            return None
+        if task.picture_shape is None:
+            raise ValueError(f"encoder is {self.encoder!r}: expected 'none', as the task shows no pictures")
+        return PictureEncoder(
+            task.picture_shape, self.encoder_channels, self.encoder_features, generator, self.encoder_scale
+        )
 
 
 class SupervisedTrainSettings(Settings):
@@ -65,6 +88,11 @@ class SupervisedTrainSettings(Settings):
         default=0.1, ge=0, description="of (rate - target)^2, summed over neurons, per ms^2"
     )
     target_rate: float = Field(default=10.0, ge=0, description="firing rate aimed at, in Hz")
+    matching_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="of the loss by which an encoder also learns features that tell a sequence's classes apart",
+    )
     readout_decay: float = Field(
         default=0.0,
         ge=0,
@@ -88,7 +116,7 @@ class SupervisedTrainSettings(Settings):
 
 
 class TaskNetwork(nn.Module):
-    """A recurrent core whose readouts are the logits of a task's classes.
+    """A recurrent core whose readouts are the logits of a task's classes, and what encodes pictures before it.
 
     Args:
         model: Which core.
@@ -99,7 +127,8 @@ class TaskNetwork(nn.Module):
         seed: Of their batches.
 
     Raises:
-        ValueError: If there are auxiliary tasks, but no spiking network to share.
+        ValueError: If there are auxiliary tasks, but no spiking network to share; if there is to be an encoder,
+            but no picture.
     """
 
     def __init__(
@@ -113,10 +142,11 @@ class TaskNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.network_settings = network
+        self.encoder = model.make_encoder(task, generator)
         self.core = make_core(
             model.core,
             network,
-            task.input_size,
+            task.input_size if self.encoder is None else self.encoder.encoded_size(task.input_size),
             task.num_classes,
             tau_readout=model.tau_readout,
             steps_per_observation=1,
@@ -145,8 +175,16 @@ class TaskNetwork(nn.Module):
             state: Before the first step.
             noise: From ``draw_noise``.
         """
-        never = inputs.new_zeros(inputs.shape[:2])
-        return self.core(inputs[:, None], state, never, noise)
+        return self.run_core(self.encode(inputs), state, noise)
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Return what the core reads ``[T, B, I']`` of ``inputs`` ``[T, B, I]``: themselves if nothing encodes them."""
+        return inputs if self.encoder is None else self.encoder(inputs)
+
+    def run_core(self, encoded: Tensor, state: Any, noise: Tensor | None) -> tuple[CoreOutput, Any]:
+        """Do what ``forward`` does from ``encode``'s result ``[T, B, I']`` on."""
+        never = encoded.new_zeros(encoded.shape[:2])
+        return self.core(encoded[:, None], state, never, noise)
 
     def draw_noise(self, inputs: Tensor, seed: int, purpose: str, number: int) -> Tensor | None:
         """Return the core's noise for ``inputs`` ``[T, B, I]``, which follows from seed, purpose and number."""
@@ -223,7 +261,8 @@ class SupervisedTrainer:
         steps, size, _ = batch.inputs.shape
         state = network.core.initial_state(size) if self._carried is None else self._carried
         noise = network.draw_noise(batch.inputs, self.seed, "noise", iteration)
-        output, after = network(batch.inputs, state, noise)
+        encoded = network.encode(batch.inputs)
+        output, after = network.run_core(encoded, state, noise)
         if settings.carry_state:
             self._carried = network.core.unpack(network.core.pack(after).detach())
         loss = self.task.loss(output.values, batch)
@@ -234,6 +273,10 @@ class SupervisedTrainer:
             loss = loss + settings.rate_weight * regulated
             figures["rate_loss"] = regulated.item()
             figures["firing_rate_hz"] = float(output.spikes.detach().mean()) * 1000
+        if settings.matching_weight and network.encoder is not None:
+            matching = network.encoder.matching_loss(encoded, batch.targets)
+            loss = loss + settings.matching_weight * matching
+            figures["matching_loss"] = matching.item()
         if network.auxiliary is not None and isinstance(network.core, LSNNCore):
             added, of_tasks = network.auxiliary.loss(network.core.network, iteration)
             loss = loss + added

@@ -96,6 +96,7 @@ class TestTask:
         task = small()
         batch = task.training_batch(2, 0, 0)
         assert (task.input_size, task.num_classes) == (49 + 3, 3)
+        assert task.picture_shape == (7, 7)
         assert batch.inputs.shape == (3 * 2 * 6, 2, 52)
         assert batch.targets.shape == (3 * 2 * 2, 2)
         assert batch.targets.dtype == torch.int64
