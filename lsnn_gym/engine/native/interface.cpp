@@ -130,6 +130,20 @@ void list_synapses(Weights<T>& w, const T* weight, int64_t posts, int64_t pres) 
     }
 }
 
+// Lay out a dense part: the `channels` columns from `weight` on, of rows `stride` apart.
+template <class T>
+void pack(Weights<T>& w, int part, const T* weight, int64_t posts, int64_t channels, int64_t stride) {
+    const int64_t group = kGroup;
+    w.by_post[part].assign((posts + group - 1) / group * group * channels, 0);
+    w.by_pre[part].assign((channels + group - 1) / group * group * posts, 0);
+    for (int64_t i = 0; i < posts; ++i)
+        for (int64_t j = 0; j < channels; ++j) {
+            const T value = weight[i * stride + j];
+            w.by_post[part][(i / group * channels + j) * group + i % group] = value;
+            w.by_pre[part][(j / group * posts + i) * group + j % group] = value;
+        }
+}
+
 template <class T>
 Weights<T>* prepare(const T* weight, int64_t inputs, int64_t neurons, int64_t delays) {
     auto made = std::make_unique<Weights<T>>();
@@ -143,13 +157,8 @@ Weights<T>* prepare(const T* weight, int64_t inputs, int64_t neurons, int64_t de
     }
     if (posts < 8) w.sparse[0] = w.sparse[1] = false;  // no room to fill up rows
     list_synapses(w, weight, posts, pres);
-    if (!w.sparse[0] || !w.sparse[1]) {
-        w.by_post.assign(weight, weight + posts * pres);
-        w.by_pre.resize(pres * posts);
-        for (int64_t j0 = 0; j0 < pres; j0 += 16)
-            for (int64_t i = 0; i < posts; ++i)
-                for (int64_t j = j0; j < pres && j < j0 + 16; ++j) w.by_pre[j * posts + i] = weight[i * pres + j];
-    }
+    for (int part = 0; part < 2; ++part)
+        if (!w.sparse[part]) pack(w, part, weight + bounds[part], posts, bounds[part + 1] - bounds[part], pres);
     return made.release();
 }
 

@@ -15,7 +15,6 @@ namespace {
 using namespace ::LSNN_ISA;
 
 constexpr int64_t kCached = 4 << 20;  // bytes of a result that are likely to stay in a cache
-constexpr int kGroup = 8;  // rows of a dense matrix at a time: as many sums as there are registers for
 
 // Hands out parts of a thread's working memory.
 template <class T>
@@ -173,23 +172,21 @@ LSNN_INLINE void push_row(const Weights<T>& w, int64_t pre, Vec<T> value, Vec<T>
 
 // Add `count` rows of a dense part, `value[a]` times row `pre[a]`, a few columns at a time.
 template <class T>
-void push_dense(const Weights<T>& w, const int32_t* pre, const Vec<T>* value, int64_t count, Vec<T>* due) {
-    const int64_t columns = w.delays * w.neurons;
-    const T* rows = w.by_pre.data();
-    int64_t i = 0;
-    for (; i + kGroup <= columns; i += kGroup) {
-        Vec<T> sum[kGroup];
-        for (int g = 0; g < kGroup; ++g) sum[g] = due[i + g];
+void push_dense(const Weights<T>& w, int part, const int32_t* pre, const Vec<T>* value, int64_t count, Vec<T>* due) {
+    const int64_t columns = w.delays * w.neurons, first = part ? w.inputs : 0, pres = part ? w.neurons : w.inputs;
+    const T* tile = w.by_post[part].data();
+    for (int64_t i = 0; i < columns; i += kGroup, tile += pres * kGroup) {
+        const int here = columns - i < kGroup ? (int)(columns - i) : kGroup;
+        Vec<T> sum[kGroup] = {};
+        for (int g = 0; g < here; ++g) sum[g] = due[i + g];
         for (int64_t a = 0; a < count; ++a) {
-            const T* row = rows + pre[a] * columns + i;
+            const T* row = tile + (pre[a] - first) * kGroup;
             const Vec<T> x = value[a];
 #pragma GCC unroll 8
             for (int g = 0; g < kGroup; ++g) sum[g] += row[g] * x;
         }
-        for (int g = 0; g < kGroup; ++g) due[i + g] = sum[g];
+        for (int g = 0; g < here; ++g) due[i + g] = sum[g];
     }
-    for (; i < columns; ++i)
-        for (int64_t a = 0; a < count; ++a) due[i] += rows[pre[a] * columns + i] * value[a];
 }
 
 template <class T>
@@ -280,7 +277,7 @@ struct Forward {
             for (int64_t a = 0; a < inputs.count; ++a) push_row(w, inputs.channel[a], inputs.value(inputs.channel[a]), due());
         } else {
             for (int64_t a = 0; a < inputs.count; ++a) value[a] = inputs.value(inputs.channel[a]);
-            push_dense(w, inputs.channel, value, inputs.count, due());
+            push_dense(w, 0, inputs.channel, value, inputs.count, due());
         }
         int64_t count = 0;
         for (int64_t n = 0; n < p.neurons; ++n) {
@@ -291,7 +288,7 @@ struct Forward {
         if (w.sparse[1]) {
             for (int64_t a = 0; a < count; ++a) push_row(w, active[a], value[a], due());
         } else {
-            push_dense(w, active, value, count, due());
+            push_dense(w, 1, active, value, count, due());
         }
     }
 
@@ -419,11 +416,11 @@ struct Forward {
 
 // --------------------------------------------------------------------------------------------- backwards
 
-// The error that reaches presynaptic channels `pre`, `pre + 1`, ... (`count` of them, at most kGroup) from the
-// errors of the D steps from `errors` on. Those without a bit in `wanted` may be left out, as 0.
+// The error that reaches presynaptic channels `pre`, `pre + 1`, ... (`count` of them, at most kGroup, the first of a
+// group) from the errors of the D steps from `errors` on. Those without a bit in `wanted` may be left out, as 0.
 template <class T>
 LSNN_INLINE void pull(const Weights<T>& w, int64_t pre, int count, unsigned wanted, const Vec<T>* errors, Vec<T>* sum) {
-    const int64_t columns = w.delays * w.neurons, rows = w.inputs + w.neurons;
+    const int64_t columns = w.delays * w.neurons;
     if (w.is_sparse(pre)) {
         for (int g = 0; g < count; ++g) {
             sum[g] = Vec<T>{};
@@ -439,20 +436,15 @@ LSNN_INLINE void pull(const Weights<T>& w, int64_t pre, int count, unsigned want
         }
         return;
     }
-    for (int g = 0; g < count; ++g) sum[g] = Vec<T>{};
-    const T* row = w.by_post.data() + pre;
-    if (count == kGroup) {
-        Vec<T> part[kGroup] = {};
-        for (int64_t i = 0; i < columns; ++i, row += rows) {
-            const Vec<T> error = errors[i];
+    const int part = pre >= w.inputs;
+    const T* row = w.by_pre[part].data() + (pre - (part ? w.inputs : 0)) / kGroup * columns * kGroup;
+    Vec<T> found[kGroup] = {};
+    for (int64_t i = 0; i < columns; ++i, row += kGroup) {
+        const Vec<T> error = errors[i];
 #pragma GCC unroll 8
-            for (int g = 0; g < kGroup; ++g) part[g] += row[g] * error;
-        }
-        for (int g = 0; g < kGroup; ++g) sum[g] = part[g];
-    } else {
-        for (int64_t i = 0; i < columns; ++i, row += rows)
-            for (int g = 0; g < count; ++g) sum[g] += row[g] * errors[i];
+        for (int g = 0; g < kGroup; ++g) found[g] += row[g] * error;
     }
+    for (int g = 0; g < count; ++g) sum[g] = found[g];
 }
 
 template <class T>

@@ -54,6 +54,8 @@ struct Gradients {
     int32_t skips_input_weights;  // leave their gradient to the caller, who has it from by_noise
 };
 
+constexpr int kGroup = 8;  // sums at a time of a dense part: as many as there are registers for
+
 template <class T>
 struct Synapse {
     uint32_t offset;  // k N + i: neuron i, after k further steps; in bytes of vectors of 16 samples
@@ -68,8 +70,10 @@ struct Weights {
     bool sparse[2];                        // of inputs, of neurons
     std::vector<int64_t> start;            // [I + N + 1], into synapses
     std::vector<Synapse<T>> synapses;      // sorted by presynaptic channel, then by post; filled up to fours
-    std::vector<T> by_pre;                 // [I + N, D N], rows of dense parts only
-    std::vector<T> by_post;                // [D N, I + N]
+    // Of dense parts, in the order in which they are read: eight targets' weights side by side, of all channels, or
+    // eight channels', of all targets. Filled up with 0.
+    std::vector<T> by_post[2];  // [D N / 8, channels, 8]
+    std::vector<T> by_pre[2];   // [channels / 8, D N, 8]
     bool is_sparse(int64_t pre) const { return sparse[pre >= inputs]; }
 };
 
