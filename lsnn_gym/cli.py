@@ -212,6 +212,64 @@ def bench_environments(num_envs: int, as_json: bool) -> None:
         click.echo(f"{env_id}: {speeds} steps/s; {result['ratio_to_sync_vector_env']:.1f} x SyncVectorEnv")
 
 
+@bench.command("recurrent")
+@click.option("--size", required=True, help="sequential-mnist, navigation or regression.")
+@click.option(
+    "--connectivity",
+    type=click.FloatRange(min=0, min_open=True, max=1),
+    default=1.0,
+    show_default=True,
+    help="Share of synapses of our network; the others' are dense.",
+)
+@click.option("--reference", is_flag=True, help="Measure the reference engine also where it takes long.")
+@click.option("--repetitions", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), help="PyTorch's; by default its own choice.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for a JSON, a Markdown and a PNG file.")
+def bench_recurrent(
+    size: str,
+    connectivity: float,
+    reference: bool,
+    repetitions: int,
+    threads: int | None,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """One recurrent layer, forward and backward: our engines, other libraries, bare matrix products."""
+    from lsnn_gym.benchmarks.recurrent import benchmark_recurrent, problem_of
+    from lsnn_gym.benchmarks.reports import make_folder, recurrent_markdown, write_recurrent_report
+
+    problem = problem_of(size, connectivity)
+    if out is not None:
+        make_folder(out)
+    results = {"size": size} | benchmark_recurrent(
+        problem, repetitions=repetitions, threads=threads, reference=reference
+    )
+    click.echo(json.dumps(results, indent=2) if as_json else recurrent_markdown(results), nl=as_json)
+    if out is not None:
+        paths = write_recurrent_report(out, f"recurrent-{size}-{100 * connectivity:g}", results)
+        click.echo(f"{out}: {', '.join(path.name for path in paths)}", err=True)
+
+
+@bench.command("scaling")
+@click.option("--repetitions", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), help="PyTorch's; by default its own choice.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for a JSON, a Markdown and a PNG file.")
+def bench_scaling(repetitions: int, threads: int | None, as_json: bool, out: Path | None) -> None:
+    """How the native engine's time grows with neurons, steps and samples."""
+    from lsnn_gym.benchmarks.reports import make_folder, scaling_markdown, write_scaling_report
+    from lsnn_gym.benchmarks.scaling import benchmark_scaling
+
+    if out is not None:
+        make_folder(out)
+    results = benchmark_scaling(repetitions=repetitions, threads=threads)
+    click.echo(json.dumps(results, indent=2) if as_json else scaling_markdown(results), nl=as_json)
+    if out is not None:
+        paths = write_scaling_report(out, results)
+        click.echo(f"{out}: {', '.join(path.name for path in paths)}", err=True)
+
+
 @cli.group(cls=_Group)
 def data() -> None:
     """Data sets: where they are, and whether they are whole."""

@@ -154,6 +154,10 @@ BAD_INPUT = [
     (["data", "check", "mnits"], "did you mean 'mnist'?"),
     (["data", "fetch", "fsd"], "did you mean 'fsdd'?"),
     (["bench", "enviroments"], "did you mean 'environments'?"),
+    (["bench", "recurrent", "--size", "navigatoin"], "unknown size 'navigatoin': did you mean 'navigation'?"),
+    (["bench", "recurrent", "--size", "navigation", "--connectivity", "0"], "0.0 is not in the range"),
+    (["bench", "recurrent", "--size", "navigation", "--out", "/proc/none"], "cannot write /proc/none"),
+    (["bench", "scaling", "--out", "/proc/none"], "cannot write /proc/none"),
     (["evaluate", ".", "--jsn"], "--json"),
 ]
 

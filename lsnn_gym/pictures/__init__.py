@@ -4,6 +4,7 @@ Drawing needs the extra ``render`` (matplotlib); importing this package does not
 used: functions draw on the Axes they are given, or write a PNG file.
 """
 
+from lsnn_gym.pictures.benchmarks import Line, Measure, dot_chart, growth_chart
 from lsnn_gym.pictures.curves import CurveGroup, Panel, comparison_curves, learning_curve, learning_curves
 from lsnn_gym.pictures.episodes import episode_picture, group_bounds, spike_raster, trajectory
 from lsnn_gym.pictures.sequences import SequencePicture, draw_sequence
@@ -15,12 +16,16 @@ __all__ = [
     "GROUP_COLORS",
     "Color",
     "CurveGroup",
+    "Line",
+    "Measure",
     "Panel",
     "SequencePicture",
     "comparison_curves",
+    "dot_chart",
     "draw_sequence",
     "episode_picture",
     "group_bounds",
+    "growth_chart",
     "learning_curve",
     "learning_curves",
     "spike_raster",
