@@ -40,7 +40,7 @@ def benchmark_iteration(
     if not isinstance(experiment, ReinforcementExperiment):
         raise UserError(f"{config} is a supervised task: expected a config of reinforcement learning")
     trainer = family_of(experiment).make_trainer(experiment)
-    steps = int(trainer.run_iteration()["environment_steps"])
+    steps = int(trainer.run_iteration()["environment_steps"] or 0)
     peer = _RecurrentPPO(experiment, steps)
     peer.run_iteration()
     measured = [(_timed(trainer.run_iteration), _timed(peer.run_iteration)) for _ in range(repetitions)]

@@ -201,7 +201,9 @@ def nudged(case: Case) -> Case:
 
     return replace(
         case,
-        neurons=NeuronParameters(*(nudge(each) for each in case.neurons[:4]), case.neurons.refractory_period),
+        neurons=NeuronParameters(*map(nudge, case.neurons))._replace(
+            refractory_period=case.neurons.refractory_period
+        ),
         weight=nudge(case.weight),
         inputs=nudge(case.inputs),
         state=case.state._replace(
