@@ -270,6 +270,25 @@ def bench_scaling(repetitions: int, threads: int | None, as_json: bool, out: Pat
         click.echo(f"{out}: {', '.join(path.name for path in paths)}", err=True)
 
 
+@bench.command("training")
+@click.argument("config", default="water-maze")
+@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override a key of the config.")
+@click.option("--repetitions", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a line.")
+def bench_training(config: str, overrides: tuple[str, ...], repetitions: int, as_json: bool) -> None:
+    """An iteration of CONFIG beside Stable-Baselines3's RecurrentPPO with an LSTM of equal size."""
+    from lsnn_gym.benchmarks.training import benchmark_iteration
+
+    results = benchmark_iteration(config, repetitions, overrides)
+    if as_json:
+        click.echo(json.dumps(results, indent=2))
+        return
+    seconds = ", ".join(f"{name} {each:.2f} s" for name, each in results["seconds_per_iteration"].items())
+    click.echo(
+        f"{config}: {seconds} an iteration; RecurrentPPO takes {results['ratio_to_recurrent_ppo']:.1f} x as long"
+    )
+
+
 @cli.group(cls=_Group)
 def data() -> None:
     """Data sets: where they are, and whether they are whole."""
