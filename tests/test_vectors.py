@@ -73,6 +73,11 @@ TAMPERINGS = [
     ("task_01", "spikes", flipped),
     ("task_02", "g_w_out", nudged),
     ("task_03", "spike_probability", nudged),
+    ("tssl_01", "gcur0", nudged),
+    ("tssl_05", "spk1", flipped),
+    ("tssl_08", "dW1", nudged),
+    ("tssl_11", "step2_Wafter2", nudged),
+    ("tssl_12", "gcur", nudged),
 ]
 
 

@@ -16,7 +16,7 @@ import torch
 from tests.vectors.results import BadRecordingError, Recording, Result
 
 # The kind is the file name's first part and the name of the module here whose check(path) reads it.
-KINDS = ("lsnn", "deepr", "eprop", "task")
+KINDS = ("lsnn", "deepr", "eprop", "task", "tssl")
 
 # Arrays that only one kind records, for files of other names; asked in this order.
 SIGNS = {
@@ -24,6 +24,7 @@ SIGNS = {
     "deepr": ("theta0", "balance_in"),
     "eprop": ("y_target", "random_g_psp", "g_in g_rec"),
     "lsnn": ("w_in_var w_rec_var",),
+    "tssl": ("x spk0", "x step0_spk0", "cur g_out"),
 }
 
 

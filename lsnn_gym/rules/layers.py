@@ -1,0 +1,156 @@
+"""What rules for layered networks share: signals between layers, synapses, and a stack of layers.
+
+A layer is a module that takes a :class:`Signal` and returns one, whole sequences at a time. What its backward
+means is the rule's business; optimisers, losses and training loops only see ``loss.backward()``.
+
+Axes: T steps, B samples, then the neurons of a layer, ``[N]`` or ``[C, H, W]``. Weights are ``[post, pre]`` or
+``[post channel, pre channel, height, width]``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.grad import conv2d_input, conv2d_weight
+
+Pair = int | tuple[int, int]
+
+
+class Signal(NamedTuple):
+    """What one layer sends to the next.
+
+    Attributes:
+        values: What the next synapses receive ``[T, B, ...]``: spikes, traces of them, or pooled ones.
+        timing: Zeros of the same shape whose gradient is an error of spike *times*; None where the rule knows
+            one kind of error only.
+        spikes: Spikes that the layer itself fired ``[T, B, ...]``, without gradient; None if it has no neurons.
+    """
+
+    values: Tensor
+    timing: Tensor | None = None
+    spikes: Tensor | None = None
+
+
+class Synapses(ABC):
+    """Which value meets which weight: a linear map, the same at every step, and its two transposes."""
+
+    @abstractmethod
+    def drive(self, values: Tensor, weight: Tensor) -> Tensor:
+        """Return what arrives at the neurons ``[T, B, ...]``.
+
+        Raises:
+            ValueError: If ``values`` does not fit the weight.
+        """
+
+    @abstractmethod
+    def by_values(self, by_drive: Tensor, weight: Tensor, like: Tensor) -> Tensor:
+        """Return the derivative by the values, shaped as ``like``, given the one by the drive."""
+
+    @abstractmethod
+    def by_weight(self, by_drive: Tensor, values: Tensor, weight: Tensor) -> Tensor:
+        """Return the derivative by the weight, summed over samples and steps, given the one by the drive."""
+
+
+class DenseSynapses(Synapses):
+    """Every value meets every neuron; values ``[C, H, W]`` count as ``C * H * W``. Weight ``[post, pre]``."""
+
+    def drive(self, values: Tensor, weight: Tensor) -> Tensor:
+        """Return ``values weight^T``, ``[T, B, post]``."""
+        flat = values.flatten(2)
+        if flat.shape[2] != weight.shape[1]:
+            raise ValueError(
+                f"values are {tuple(values.shape)}, {flat.shape[2]} a step: "
+                f"expected {weight.shape[1]} as the weight is {tuple(weight.shape)}"
+            )
+        return F.linear(flat, weight)
+
+    def by_values(self, by_drive: Tensor, weight: Tensor, like: Tensor) -> Tensor:
+        """Return the product with the transpose, shaped as ``like``."""
+        return (by_drive @ weight).view_as(like)
+
+    def by_weight(self, by_drive: Tensor, values: Tensor, weight: Tensor) -> Tensor:
+        """Return the sum of outer products."""
+        return by_drive.flatten(0, 1).T @ values.flatten(2).flatten(0, 1)
+
+
+@dataclass(frozen=True)
+class ConvolutionSynapses(Synapses):
+    """Every position meets the same kernel. Weight ``[post channel, pre channel, height, width]``.
+
+    Attributes:
+        stride: From position to position, in pixels.
+        padding: Zeros around the image, in pixels.
+        dilation: Between the kernel's elements, in pixels.
+    """
+
+    stride: Pair = 1
+    padding: Pair = 0
+    dilation: Pair = 1
+
+    def drive(self, values: Tensor, weight: Tensor) -> Tensor:
+        """Return the convolution ``[T, B, post channel, height, width]``."""
+        if values.ndim != 5 or values.shape[2] != weight.shape[1]:
+            raise ValueError(
+                f"values are {tuple(values.shape)}: expected [T, B, {weight.shape[1]}, height, width] "
+                f"as the weight is {tuple(weight.shape)}"
+            )
+        images = values.flatten(0, 1)
+        drive = F.conv2d(images, weight, None, self.stride, self.padding, self.dilation)
+        return drive.unflatten(0, values.shape[:2])
+
+    def by_values(self, by_drive: Tensor, weight: Tensor, like: Tensor) -> Tensor:
+        """Return the product with the transpose, shaped as ``like``."""
+        shape = like.flatten(0, 1).shape
+        options = (self.stride, self.padding, self.dilation)
+        # PyTorch says int and takes pairs too.
+        found = conv2d_input(shape, weight, by_drive.flatten(0, 1), *options)  # type: ignore[arg-type]
+        return found.view_as(like)
+
+    def by_weight(self, by_drive: Tensor, values: Tensor, weight: Tensor) -> Tensor:
+        """Return the sum over positions too."""
+        options = (self.stride, self.padding, self.dilation)
+        images, errors = values.flatten(0, 1), by_drive.flatten(0, 1)
+        return conv2d_weight(images, weight.shape, errors, *options)  # type: ignore[arg-type]
+
+
+class LayeredNetwork(nn.Module):
+    """Layers one above the other, without recurrence and without delay between them.
+
+    Args:
+        layers: From the input up; each takes a :class:`Signal` and returns one.
+    """
+
+    def __init__(self, layers: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        if not len(self.layers):
+            raise ValueError("a network of no layers: expected at least one")
+
+    def forward(self, inputs: Tensor) -> tuple[Signal, ...]:
+        """Return the signal of each layer, given inputs ``[T, B, ...]``; the last is the network's output.
+
+        Raises:
+            ValueError: If there is no step, or the inputs do not fit the first layer.
+        """
+        check_sequence(inputs)
+        signals = [Signal(inputs)]
+        for layer in self.layers:
+            signals.append(layer(signals[-1]))
+        return tuple(signals[1:])
+
+
+def check_sequence(inputs: Tensor) -> None:
+    """Raise ``ValueError`` unless ``inputs`` is ``[T, B, ...]`` of at least one step and neuron."""
+    if inputs.ndim < 3 or not inputs.numel():
+        raise ValueError(f"inputs are {tuple(inputs.shape)}: expected [steps, samples, ...], none of them 0")
+
+
+def check_images(values: Tensor, what: str) -> None:
+    """Raise ``ValueError`` unless ``values`` is ``[T, B, C, H, W]``."""
+    if values.ndim != 5:
+        raise ValueError(f"{what} of values {tuple(values.shape)}: expected [T, B, channels, height, width]")
