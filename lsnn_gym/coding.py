@@ -63,3 +63,25 @@ def bernoulli_spikes(rates: Tensor, uniform: Tensor, dt: float) -> Tensor:
 def expected_spikes(rates: Tensor, dt: float) -> Tensor:
     """Return the mean of ``bernoulli_spikes``: a deterministic, graded input of the same strength."""
     return (rates * (dt / 1000.0)).clamp(max=1.0) / dt
+
+
+def latency_steps(intensities: Tensor, last: int = 24) -> Tensor:
+    """Return at which step each channel fires its one spike: the brighter, the earlier; -1 for never.
+
+    The step is ``last - last * intensity`` without its fraction, rounded as written here: in float32 another
+    order of the same operations moves some spikes by a step.
+
+    Args:
+        intensities: Any shape, from 0, which never fires, to 1, which fires at step 0.
+        last: Step at which the faintest fire.
+
+    Raises:
+        ValueError: If an intensity is outside of 0 to 1.
+
+    Source: Kim, Kim, Kim, NeurIPS 2020, section 4, and the authors' code.
+    """
+    if not bool(((intensities >= 0) & (intensities <= 1)).all()):
+        raise ValueError(
+            f"intensities go from {intensities.min():g} to {intensities.max():g}: expected 0 to 1"
+        )
+    return torch.where(intensities > 0, (last - last * intensities).long(), -1)

@@ -78,6 +78,12 @@ TAMPERINGS = [
     ("tssl_08", "dW1", nudged),
     ("tssl_11", "step2_Wafter2", nudged),
     ("tssl_12", "gcur", nudged),
+    ("antlr_01", "output", flipped),
+    ("antlr_04", "gt0", nudged),
+    ("antlr_07", "gvdep1", nudged),
+    ("antlr_09", "loss_nospike", nudged),
+    ("antlr_11", "dW0", nudged),
+    ("antlr_16", "dbraw1", nudged),
 ]
 
 
@@ -121,6 +127,16 @@ def test_run_of_the_obvious_cell_that_adapts_while_refractory_is_reproduced(stop
     path = tmp_path / "eprop_99.npz"
     obvious_timit.record(path, stops=stops)
     assert [result for result in check(path) if not result.ok] == []
+
+
+@pytest.mark.parametrize("off", [0, 1])
+def test_recorded_code_of_grey_values_is_checked(off: int, tmp_path: Path):
+    path = tmp_path / "antlr_99.npz"
+    grey = np.arange(256)
+    exact = np.where(grey > 0, 24 - np.ceil(24 * grey / 255), -1).astype(int)
+    exact[90] += off
+    np.savez(path, grey=grey, exact=exact)
+    assert all(result.ok for result in check(path)) == (off == 0)
 
 
 @NEEDS_FILES

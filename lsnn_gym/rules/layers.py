@@ -154,3 +154,13 @@ def check_images(values: Tensor, what: str) -> None:
     """Raise ``ValueError`` unless ``values`` is ``[T, B, C, H, W]``."""
     if values.ndim != 5:
         raise ValueError(f"{what} of values {tuple(values.shape)}: expected [T, B, channels, height, width]")
+
+
+def check_labels(labels: Tensor, batch_size: int, num_classes: int) -> None:
+    """Raise ``ValueError`` unless ``labels`` are classes, one a sample."""
+    if labels.shape != (batch_size,):
+        raise ValueError(f"labels are {tuple(labels.shape)}: expected ({batch_size},) as the output is")
+    if bool(((labels < 0) | (labels >= num_classes)).any()):
+        raise ValueError(
+            f"labels go from {int(labels.min())} to {int(labels.max())}: expected 0 to {num_classes - 1}"
+        )

@@ -315,7 +315,7 @@ def test_bad_input_is_named():
     traces = torch.zeros(5, 2, 3)
     with pytest.raises(ValueError, match=r"^labels go from 0 to 3: expected 0 to 2$"):
         softmax_loss(traces, torch.tensor([0, 3]))
-    with pytest.raises(ValueError, match=r"^labels are \(1,\): expected \(2,\) as the traces are$"):
+    with pytest.raises(ValueError, match=r"^labels are \(1,\): expected \(2,\) as the output is$"):
         count_loss(traces, torch.tensor([0]), 4, 1)
     with pytest.raises(ValueError, match=r"^target is \(5, 2\): expected \(5, 2, 3\) as the traces are$"):
         kernel_loss(traces, torch.zeros(5, 2), 3.0)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lsnn_gym.rules.layers import check_labels
 from lsnn_gym.rules.tssl_bp.neuron import filter_spikes
 
 
@@ -65,7 +66,8 @@ def count_loss(traces: Tensor, labels: Tensor, desired: float, undesired: float)
         undesired: Count of every other class.
     """
     counts = traces.flatten(2).sum(0)
-    is_label = _one_hot(labels, counts)
+    check_labels(labels, *counts.shape)
+    is_label = F.one_hot(labels, counts.shape[1]).bool()
     wanted = torch.where(is_label, desired, undesired).to(counts.dtype)
     distance = (counts - wanted) / len(traces)
     done = torch.where(is_label, counts >= wanted, counts <= wanted)
@@ -75,22 +77,10 @@ def count_loss(traces: Tensor, labels: Tensor, desired: float, undesired: float)
 def softmax_loss(traces: Tensor, labels: Tensor) -> Tensor:
     """Return the cross-entropy of the traces' sums over time as logits, mean over samples."""
     scores = class_scores(traces)
-    _one_hot(labels, scores)
+    check_labels(labels, *scores.shape)
     return F.cross_entropy(scores, labels)
 
 
 def class_scores(traces: Tensor) -> Tensor:
     """Return the sums ``[B, K]`` of the traces over time; the class of the largest is the decision."""
     return traces.flatten(2).sum(0)
-
-
-def _one_hot(labels: Tensor, scores: Tensor) -> Tensor:
-    """Return which class ``[B, K]`` is the label."""
-    batch_size, num_classes = scores.shape
-    if labels.shape != (batch_size,):
-        raise ValueError(f"labels are {tuple(labels.shape)}: expected ({batch_size},) as the traces are")
-    if bool(((labels < 0) | (labels >= num_classes)).any()):
-        raise ValueError(
-            f"labels go from {int(labels.min())} to {int(labels.max())}: expected 0 to {num_classes - 1}"
-        )
-    return F.one_hot(labels, num_classes).bool()

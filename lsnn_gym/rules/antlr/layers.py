@@ -1,0 +1,260 @@
+"""Layers that learn by ANTLR, and networks of them that stop once every output has fired.
+
+The dynamics of a layer (``simulate``) stand apart from what backward means for it (``attach``): a network can be
+simulated piece by piece until it may stop, and only what counts is then given its gradient.
+
+Source: Kim, Kim, Kim, NeurIPS 2020, and the authors' code.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lsnn_gym.rules.antlr.neuron import AntlrNeuron, AntlrRule, NeuronRecord, NeuronState
+from lsnn_gym.rules.layers import (
+    ConvolutionSynapses,
+    DenseSynapses,
+    Pair,
+    Signal,
+    Synapses,
+    check_images,
+)
+
+
+class LayerRun(NamedTuple):
+    """What a layer did, without gradient.
+
+    Attributes:
+        values: What it sends ``[T, B, ...]``.
+        record: Of its neurons; None if it has none.
+        state: Of its neurons after the last step; None if it has none.
+    """
+
+    values: Tensor
+    record: NeuronRecord | None = None
+    state: NeuronState | None = None
+
+
+class AntlrLayer(nn.Module, ABC):
+    """A layer: what it does, and what backward means for it."""
+
+    @abstractmethod
+    def simulate(self, values: Tensor, state: NeuronState | None = None) -> LayerRun:
+        """Return what the layer does with values ``[T, B, ...]``, from ``state`` or rest on."""
+
+    @abstractmethod
+    def attach(self, signal: Signal, run: LayerRun) -> Signal:
+        """Return what ``run`` sends as a function of ``signal``, from which it came, and of the parameters."""
+
+    def forward(self, signal: Signal) -> Signal:
+        """Return what the layer sends, from rest on, with its gradient."""
+        return self.attach(signal, self.simulate(signal.values))
+
+
+class SpikingLayer(AntlrLayer):
+    """Synapses and the neurons that they drive; :func:`dense` and :func:`convolution` make one at random.
+
+    Args:
+        synapses: Which value meets which weight.
+        weight: Initial weights, as the synapses take them. There is a bias a neuron, or a channel of an image,
+            which begins at 0.
+        neuron: Constants of the neurons.
+        rule: How errors of spikes become errors of voltages.
+    """
+
+    def __init__(self, synapses: Synapses, weight: Tensor, neuron: AntlrNeuron, rule: AntlrRule) -> None:
+        super().__init__()
+        self.synapses = synapses
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(weight.new_zeros(len(weight)))
+        self.neuron = neuron
+        self.rule = rule
+
+    @property
+    def is_dense(self) -> bool:
+        """Return whether every value meets every neuron."""
+        return isinstance(self.synapses, DenseSynapses)
+
+    @torch.no_grad()
+    def simulate(self, values: Tensor, state: NeuronState | None = None) -> LayerRun:
+        """Return the neurons' spikes."""
+        drive = self.synapses.drive(values, self.weight)
+        bias = self.bias.view(-1, *[1] * (drive.ndim - 3))
+        record, state = self.neuron.run(drive, bias, state)
+        return LayerRun(record.spikes, record, state)
+
+    def attach(self, signal: Signal, run: LayerRun) -> Signal:
+        """Return spikes, and the timing of spikes if the rule knows of it."""
+        spikes, timing = _Spikes.apply(signal.values, signal.timing, self.weight, self.bias, run.record, self)  # type: ignore[misc]
+        return Signal(spikes, timing, run.values)
+
+
+class _Spikes(torch.autograd.Function):
+    """Spikes as a function of what came in, its timing, weight and bias, with ANTLR's gradient."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        values: Tensor,
+        timing: Tensor | None,
+        weight: Tensor,
+        bias: Tensor,
+        record: NeuronRecord,
+        layer: SpikingLayer,
+    ) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(values, weight, *record)
+        ctx.layer = layer
+        ctx.set_materialize_grads(False)
+        return record.spikes.detach(), torch.zeros_like(record.spikes)
+
+    @staticmethod
+    def backward(ctx: Any, by_spike: Tensor | None, by_time: Tensor | None):  # type: ignore[override]
+        values, weight, *saved = ctx.saved_tensors
+        record, layer = NeuronRecord(*saved), ctx.layer
+        neuron, rule, synapses = layer.neuron, layer.rule, layer.synapses
+        error = rule.voltage_error(record, by_spike, by_time)
+        by_voltage, by_current = neuron.accumulate(error, record.spikes)
+        by_values = by_timing = by_weight = by_bias = None
+        if ctx.needs_input_grad[0] and rule.activation:
+            by_values = neuron.current_gain * synapses.by_values(by_current, weight, values)
+        if ctx.needs_input_grad[1] and rule.timing:
+            delayed = neuron.delay_error(error, record.spikes)
+            by_timing = neuron.current_gain * synapses.by_values(delayed, weight, values) * values
+        if ctx.needs_input_grad[2]:
+            by_weight = _weight_gradient(layer, by_current, values, weight, record.spikes)
+        if ctx.needs_input_grad[3]:
+            by_bias = neuron.bias_gain * by_voltage.transpose(0, 2).flatten(1).sum(1)
+        return by_values, by_timing, by_weight, by_bias, None, None
+
+
+def _weight_gradient(
+    layer: SpikingLayer, by_current: Tensor, values: Tensor, weight: Tensor, spikes: Tensor
+) -> Tensor:
+    """Return the weights' gradient, with the push on neurons that stayed silent.
+
+    As published, only dense layers have that push, and only theirs is multiplied by beta_i.
+    """
+    gradient = layer.synapses.by_weight(by_current, values, weight)
+    if not layer.is_dense:
+        return gradient
+    gradient = layer.neuron.current_gain * gradient
+    if layer.rule.timing_penalty:
+        silent = (~spikes.bool().any(0)).to(gradient.dtype).mean(0)
+        gradient -= layer.rule.timing_penalty / weight.shape[1] * silent[:, None]
+    return gradient
+
+
+def dense(
+    inputs: int,
+    outputs: int,
+    neuron: AntlrNeuron,
+    rule: AntlrRule,
+    *,
+    generator: torch.Generator | None = None,
+) -> SpikingLayer:
+    """Return a layer of ``outputs`` neurons that all see all ``inputs``, with weights as PyTorch's linear layers.
+
+    Args:
+        inputs: Values a step.
+        outputs: Neurons.
+        neuron: Their constants.
+        rule: How they learn.
+        generator: Of the weights; PyTorch's own if None.
+    """
+    return SpikingLayer(DenseSynapses(), _initial_weight((outputs, inputs), generator), neuron, rule)
+
+
+def convolution(
+    inputs: int,
+    outputs: int,
+    kernel: int,
+    neuron: AntlrNeuron,
+    rule: AntlrRule,
+    *,
+    stride: Pair = 1,
+    padding: Pair | None = None,
+    dilation: Pair = 1,
+    generator: torch.Generator | None = None,
+) -> SpikingLayer:
+    """Return a layer of ``outputs`` channels of neurons, with weights as PyTorch's convolutions have them.
+
+    Args:
+        inputs: Channels below.
+        outputs: Channels.
+        kernel: Its side, in pixels.
+        neuron: Constants of the neurons.
+        rule: How they learn.
+        stride: In pixels.
+        padding: In pixels; half the kernel, rounded down, if None.
+        dilation: In pixels.
+        generator: Of the weights; PyTorch's own if None.
+    """
+    synapses = ConvolutionSynapses(stride, kernel // 2 if padding is None else padding, dilation)
+    weight = _initial_weight((outputs, inputs, kernel, kernel), generator)
+    return SpikingLayer(synapses, weight, neuron, rule)
+
+
+def _initial_weight(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+    """Return weights uniform to 1 over the root of the fan-in on either side."""
+    weight = torch.empty(shape)
+    return nn.init.kaiming_uniform_(weight, a=5**0.5, generator=generator)
+
+
+class AveragePool(AntlrLayer):
+    """Means over windows side by side; partial windows are left out. No neurons, no state.
+
+    Args:
+        window: Side of the window, in pixels.
+    """
+
+    def __init__(self, window: int) -> None:
+        super().__init__()
+        self.window = window
+
+    @torch.no_grad()
+    def simulate(self, values: Tensor, state: NeuronState | None = None) -> LayerRun:
+        """Return the means ``[T, B, C, H / window, W / window]``."""
+        return LayerRun(self._pool(values))
+
+    def attach(self, signal: Signal, run: LayerRun) -> Signal:
+        """Return the means; errors of both kinds spread evenly over the window."""
+        timing = None if signal.timing is None else self._pool(signal.timing)
+        return Signal(self._pool(signal.values), timing)
+
+    def _pool(self, values: Tensor) -> Tensor:
+        check_images(values, "average pooling")
+        return F.avg_pool2d(values.flatten(0, 1), self.window).unflatten(0, values.shape[:2])
+
+
+class MaxPool(AntlrLayer):
+    """Largest values of windows side by side; partial windows are left out. No neurons, no state.
+
+    Args:
+        window: Side of the window, in pixels.
+    """
+
+    def __init__(self, window: int) -> None:
+        super().__init__()
+        self.window = window
+
+    @torch.no_grad()
+    def simulate(self, values: Tensor, state: NeuronState | None = None) -> LayerRun:
+        """Return the largest values ``[T, B, C, H / window, W / window]``."""
+        return LayerRun(self._pool(values)[0])
+
+    def attach(self, signal: Signal, run: LayerRun) -> Signal:
+        """Return the largest values; errors of both kinds go where they were, of several to the first."""
+        pooled, where = self._pool(signal.values)
+        if signal.timing is None:
+            return Signal(pooled)
+        return Signal(pooled, signal.timing.flatten(3).gather(3, where.flatten(3)).view_as(pooled))
+
+    def _pool(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        check_images(values, "max pooling")
+        pooled, where = F.max_pool2d(values.flatten(0, 1), self.window, return_indices=True)
+        return pooled.unflatten(0, values.shape[:2]), where.unflatten(0, values.shape[:2])
