@@ -1,0 +1,282 @@
+// A block forwards: only presynaptic channels that are active in it add their weights.
+#pragma once
+
+#include "block.hpp"
+
+namespace lsnn {
+namespace LSNN_ISA {
+namespace {
+
+constexpr int64_t kCached = 4 << 20;  // bytes of a result that are likely to stay in a cache
+
+// The vector of a synapse's target among the vectors from `first` on.
+template <class T>
+LSNN_INLINE Vec<T>& target(Vec<T>* first, const Synapse<T>& synapse) {
+    return *(Vec<T>*)((char*)first + synapse.offset);
+}
+
+template <class T>
+LSNN_INLINE const Vec<T>& target(const Vec<T>* first, const Synapse<T>& synapse) {
+    return *(const Vec<T>*)((const char*)first + synapse.offset);
+}
+
+template <class T>
+LSNN_INLINE void push_row(const Weights<T>& w, int64_t pre, Vec<T> value, Vec<T>* due) {
+    const Synapse<T>* synapse = w.synapses.data() + w.start[pre];
+    const Synapse<T>* const end = w.synapses.data() + w.start[pre + 1];
+    for (; synapse != end; synapse += 4) {  // always whole fours, in which no two have the same target
+        Vec<T> sum[4];
+#pragma GCC unroll 4
+        for (int q = 0; q < 4; ++q) sum[q] = target(due, synapse[q]) + synapse[q].weight * value;
+#pragma GCC unroll 4
+        for (int q = 0; q < 4; ++q) target(due, synapse[q]) = sum[q];
+    }
+}
+
+// Add `count` rows of a dense part, `value[a]` times row `pre[a]`, a few columns at a time.
+template <class T>
+void push_dense(const Weights<T>& w, int part, const int32_t* pre, const Vec<T>* value, int64_t count, Vec<T>* due) {
+    const int64_t columns = w.delays * w.neurons, first = part ? w.inputs : 0, pres = part ? w.neurons : w.inputs;
+    const T* tile = w.by_post[part].data();
+    for (int64_t i = 0; i < columns; i += kGroup, tile += pres * kGroup) {
+        const int here = columns - i < kGroup ? (int)(columns - i) : kGroup;
+        Vec<T> sum[kGroup] = {};
+        for (int g = 0; g < here; ++g) sum[g] = due[i + g];
+        for (int64_t a = 0; a < count; ++a) {
+            const T* row = tile + (pre[a] - first) * kGroup;
+            const Vec<T> x = value[a];
+#pragma GCC unroll 8
+            for (int g = 0; g < kGroup; ++g) sum[g] += row[g] * x;
+        }
+        for (int g = 0; g < here; ++g) due[i + g] = sum[g];
+    }
+}
+
+template <class T>
+struct Forward {
+    const Problem<T>& p;
+    const Weights<T>& w;
+    const Block<T> block;
+    const Tape<T>* tape;
+    T* spikes_out;
+    Vec<T>*voltage, *adaptation, *refractory, *ring, *value;
+    uint16_t *emitted, *blocked;
+    int32_t* active;
+    ActiveInputs<T> inputs;
+    int64_t slot = 0;
+    T pulse;       // what a spike is: 1/dt
+    T* staged;     // a step's spikes: [16, N]
+    bool streams;  // past the caches, as results that do not fit them anyway
+
+    Forward(const Problem<T>& problem, const Weights<T>& weights, T* spikes, const Tape<T>* kept, int64_t index, Arena<T> arena)
+        : p(problem), w(weights), block(problem, index), tape(kept), spikes_out(spikes),
+          voltage(arena.vectors(padded(problem.neurons))), adaptation(arena.vectors(padded(problem.neurons))),
+          refractory(arena.vectors(padded(problem.neurons))), ring(arena.vectors(ring_slots(problem.delays) * problem.neurons)),
+          value(arena.vectors(padded(problem.neurons) + padded(problem.inputs))),
+          emitted(arena.bits(padded(problem.neurons))), blocked(arena.bits(padded(problem.neurons))),
+          active(arena.indices(padded(problem.neurons))), inputs(arena, block, (T)(1 / problem.dt)), pulse((T)(1 / problem.dt)),
+          staged((T*)arena.vectors(problem.neurons)),
+          streams(problem.steps * problem.batch * problem.neurons * (int64_t)sizeof(T) > kCached) {}
+
+    Vec<T>* due() { return ring + slot * p.neurons; }
+
+    void load(const State<const T>& before) {
+        const int64_t at = block.first * p.neurons;
+        for (int64_t n = 0; n < p.neurons; n += kLanes) {
+            const int columns = p.neurons - n < kLanes ? (int)(p.neurons - n) : kLanes;
+            Vec<T> tile[kLanes];
+            load_tile<T>(before.voltage + at + n, p.neurons, block.rows, columns, tile);
+            for (int c = 0; c < columns; ++c) voltage[n + c] = tile[c];
+            load_tile<T>(before.adaptation + at + n, p.neurons, block.rows, columns, tile);
+            for (int c = 0; c < columns; ++c) adaptation[n + c] = tile[c];
+            load_tile<T>(before.refractory + at + n, p.neurons, block.rows, columns, tile);
+            for (int c = 0; c < columns; ++c) refractory[n + c] = tile[c];
+            load_tile<T>(before.spikes + at + n, p.neurons, block.rows, columns, tile);
+            for (int c = 0; c < kLanes; ++c) emitted[n + c] = (uint16_t)positive(tile[c]);
+            for (int64_t k = 0; k < p.delays; ++k) {
+                const T* currents = before.currents + (block.first * p.delays + k) * p.neurons + n;
+                load_tile<T>(currents, p.delays * p.neurons, block.rows, columns, tile);
+                for (int c = 0; c < columns; ++c) ring[k * p.neurons + n + c] = tile[c];
+            }
+        }
+    }
+
+    void store(const State<T>& after) {
+        const int64_t at = block.first * p.neurons;
+        for (int64_t n = 0; n < p.neurons; n += kLanes) {
+            const int columns = p.neurons - n < kLanes ? (int)(p.neurons - n) : kLanes;
+            store_vectors(voltage + n, p.neurons, columns, after.voltage + at + n);
+            store_vectors(adaptation + n, p.neurons, columns, after.adaptation + at + n);
+            store_vectors(refractory + n, p.neurons, columns, after.refractory + at + n);
+            Vec<T> tile[kLanes];
+            for (int c = 0; c < columns; ++c) tile[c] = spread(emitted[n + c], pulse);
+            store_vectors(tile, p.neurons, columns, after.spikes + at + n);
+            for (int64_t k = 0; k < p.delays; ++k)
+                store_vectors(due() + k * p.neurons + n, p.delays * p.neurons, columns,
+                              after.currents + (block.first * p.delays + k) * p.neurons + n);
+        }
+    }
+
+    void store_vectors(const Vec<T>* from, int64_t stride, int columns, T* to) {
+        Vec<T> tile[kLanes];
+        for (int c = 0; c < kLanes; ++c) tile[c] = c < columns ? from[c] : Vec<T>{};
+        store_tile<T>(tile, stride, block.rows, columns, to);
+    }
+
+    // Put the samples of `lanes` to rest.
+    void rest(unsigned lanes) {
+        const unsigned kept = kAllLanes & ~lanes;
+        for (int64_t n = 0; n < p.neurons; ++n) {
+            voltage[n] = keep(kept, voltage[n]);
+            adaptation[n] = keep(kept, adaptation[n]);
+            refractory[n] = keep(kept, refractory[n]);
+            emitted[n] &= (uint16_t)kept;
+        }
+        for (int64_t i = 0; i < p.delays * p.neurons; ++i) due()[i] = keep(kept, due()[i]);
+    }
+
+    void deliver() {
+        if (w.sparse[0]) {
+            for (int64_t a = 0; a < inputs.count; ++a) push_row(w, inputs.channel[a], inputs.value(inputs.channel[a]), due());
+        } else {
+            for (int64_t a = 0; a < inputs.count; ++a) value[a] = inputs.value(inputs.channel[a]);
+            push_dense(w, 0, inputs.channel, value, inputs.count, due());
+        }
+        int64_t count = 0;
+        for (int64_t n = 0; n < p.neurons; ++n) {
+            active[count] = (int32_t)(p.inputs + n);
+            value[count] = spread(emitted[n], pulse);
+            count += emitted[n] != 0;
+        }
+        if (w.sparse[1]) {
+            for (int64_t a = 0; a < count; ++a) push_row(w, active[a], value[a], due());
+        } else {
+            push_dense(w, 1, active, value, count, due());
+        }
+    }
+
+    void advance(int64_t t) {
+        if (const unsigned lanes = block.resets(t)) rest(lanes);
+        inputs.read(t);
+        keep_on_tape(t);
+        deliver();
+        update(t);
+        write_spikes(t);
+        turn_ring();
+    }
+
+    // Locals throughout: a store to a vector may alias whatever is reached through a pointer.
+    void update(int64_t t) {
+        const Problem<T> c = p;
+        const int64_t neurons = c.neurons, at = (block.index * c.steps + t) * neurons;
+        const int rows = block.rows;
+        const unsigned present = (1u << rows) - 1;
+        Vec<T>*const v = voltage, *const b = adaptation, *const wait = refractory, *const arrived = due();
+        Vec<T>* const compared_out = tape ? (Vec<T>*)tape->voltage + at : nullptr;
+        uint16_t* const blocked_out = tape ? tape->blocked + at : nullptr;
+        uint16_t* const spikes = emitted;
+        const T one_pulse = pulse, dt = (T)c.dt;
+        const bool around_cache = streams;
+        const T* const noise_row = c.noise ? c.noise + (t * c.batch + block.first) * neurons : nullptr;
+        Vec<T> noise[kLanes];
+        for (int64_t n = 0; n < neurons; ++n) {
+            if (noise_row && n % kLanes == 0) {
+                const int columns = neurons - n < kLanes ? (int)(neurons - n) : kLanes;
+                load_tile<T>(noise_row + n, neurons, rows, columns, noise);
+            }
+            Vec<T> current = arrived[n];
+            arrived[n] = Vec<T>{};
+            if (noise_row) current += noise[n % kLanes];
+            const T baseline = c.threshold[n], beta = c.beta[n];
+            const Vec<T> spike = spread(spikes[n], one_pulse);
+            const Vec<T> adapted = c.adaptation_decay[n] * b[n] + c.adaptation_gain(n) * spike;
+            const Vec<T> threshold = baseline + beta * adapted;
+            const Vec<T> reset = c.reset_by == kCurrent ? threshold : c.reset_by == kCrossed ? baseline + beta * b[n] : splat(baseline);
+            const Vec<T> next = c.membrane_decay[n] * v[n] + c.current_gain(n) * current - (dt * spike) * reset;
+            const Vec<T> compared = c.fires_on_new_voltage ? next : v[n];
+            const Vec<T> waiting = wait[n];
+            const unsigned silent = positive(waiting);
+            const unsigned fired = positive(compared - threshold) & ~silent & present;
+            wait[n] = at_least_zero<T>(waiting - 1) + spread(fired, c.refractory_period[n]);
+            v[n] = next;
+            b[n] = adapted;
+            spikes[n] = (uint16_t)fired;
+            if (compared_out) {
+                if (around_cache)
+                    stream(compared, compared_out + n);
+                else
+                    compared_out[n] = compared;
+                blocked_out[n] = (uint16_t)silent;
+            }
+        }
+    }
+
+    void keep_on_tape(int64_t t) {
+        if (!tape) return;
+        uint16_t* to = tape->spikes + (block.index * p.steps + t) * p.neurons;
+        for (int64_t n = 0; n < p.neurons; ++n) to[n] = emitted[n];
+        uint16_t* active_inputs = tape->inputs + (block.index * p.steps + t) * p.inputs;
+        for (int64_t j = 0; j < p.inputs; ++j) active_inputs[j] = inputs.lanes[j];
+        tape->plain[block.index * p.steps + t] = inputs.plain;
+        const int64_t length = segment_steps(p.neurons);
+        if (t % length == 0) {
+            const int64_t segments = (p.steps + length - 1) / length;
+            Vec<T>* kept = (Vec<T>*)tape->adaptation + (block.index * segments + t / length) * p.neurons;
+            for (int64_t n = 0; n < p.neurons; ++n) kept[n] = adaptation[n];
+        }
+    }
+
+    void write_spikes(int64_t t) {
+        T* const out = spikes_out + (t * p.batch + block.first) * p.neurons;
+        if (!streams || block.rows < kLanes || (uintptr_t)out % 64) {
+            write_rows(out);
+            return;
+        }
+        write_rows(staged);
+        const Vec<T>* const from = (const Vec<T>*)staged;
+        for (int64_t n = 0; n < p.neurons; ++n) stream(from[n], (Vec<T>*)out + n);
+    }
+
+    void write_rows(T* out) {
+        const MaskVec<T> one = (MaskVec<T>)splat(pulse);
+        const int64_t neurons = p.neurons;
+        const int rows = block.rows;
+        for (int64_t n = 0; n < neurons; n += kLanes) {
+            const int columns = neurons - n < kLanes ? (int)(neurons - n) : kLanes;
+            const MaskVec<T> bits = lane_masks<T>(emitted + n);
+            for (int row = 0; row < rows; ++row) {
+                const MaskVec<T> fired = (bits & (typename VectorOf<T>::Element)(1 << row)) != 0;
+                store_row<T>((Vec<T>)(one & fired), columns, out + row * neurons + n);
+            }
+        }
+    }
+
+    // Move on by one slot; what is due lies in the D slots from there.
+    void turn_ring() {
+        if (p.delays == 1) return;  // its one slot was emptied when it was read
+        ++slot;
+        if (slot + p.delays <= ring_slots(p.delays)) {
+            for (int64_t i = (p.delays - 1) * p.neurons; i < p.delays * p.neurons; ++i) due()[i] = Vec<T>{};
+            return;
+        }
+        const Vec<T>* from = due();
+        for (int64_t i = 0; i < (p.delays - 1) * p.neurons; ++i) ring[i] = from[i];
+        for (int64_t i = (p.delays - 1) * p.neurons; i < p.delays * p.neurons; ++i) ring[i] = Vec<T>{};
+        slot = 0;
+    }
+
+    void run(const State<const T>& before, const State<T>& after) {
+        for (int64_t n = p.neurons; n < padded(p.neurons); ++n) emitted[n] = 0;
+        load(before);
+        for (int64_t t = 0; t < p.steps; ++t) {
+            if (t + 1 < p.steps) fetch_rows(block, p.x, t + 1, p.inputs);
+            advance(t);
+        }
+        store(after);
+        if (streams) finish_streams();
+    }
+};
+
+}  // namespace
+}  // namespace LSNN_ISA
+}  // namespace lsnn
