@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.error import ResetNeeded
 
-from .water_maze_drawing import MazeWindow, Trail, checked_size, draw_maze
+from .frames import Window, checked_size
+from .water_maze_drawing import Trail, draw_maze
 from .water_maze_dynamics import Arena, WaterMazeOptions, checked_actions
 from .water_maze_lanes import Float32Array, Start, WaterMazeLanes
 from .water_maze_spaces import action_space, observation_space
@@ -125,7 +126,7 @@ class WaterMazeEnv(gym.Env[npt.NDArray[Any], npt.NDArray[Any]]):
         self._lanes = WaterMazeLanes(self.options, 1)
         self._latencies: list[int] = []
         self._trail = Trail(self.options.max_steps)
-        self._window = MazeWindow() if render_mode == "human" else None
+        self._window = Window("water maze") if render_mode == "human" else None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -8,26 +8,18 @@ from __future__ import annotations
 
 import functools
 import math
-import numbers
-import os
-import sys
-import time
-import weakref
 from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium.error import DependencyNotInstalled
 
+from .frames import Color, Frame, checked_size, load_pygame
 from .water_maze_dynamics import WaterMazeOptions
 
 if TYPE_CHECKING:
     import pygame
-
-Color = tuple[int, int, int]
-Frame = npt.NDArray[np.uint8]
 
 GROUND: Color = (246, 244, 239)
 WATER: Color = (221, 233, 239)
@@ -43,7 +35,6 @@ AGENT_RIM: Color = (255, 255, 255)
 
 _MARGIN = 0.06  # of the frame's side, around the arena
 _FAINTEST = 0.14  # how much of the path's colour the oldest part keeps
-_LARGEST_SIZE = 8192
 
 
 def draw_maze(
@@ -77,7 +68,7 @@ def draw_maze(
         ValueError: If an array has another shape, or ``size`` is of no use.
         gymnasium.error.DependencyNotInstalled: If pygame is not there.
     """
-    pygame = _pygame()
+    pygame = load_pygame()
     size = checked_size(size)
     rows = np.asarray(trail, dtype=np.float64)
     centre = np.asarray(goal, dtype=np.float64)
@@ -103,17 +94,6 @@ def draw_maze(
     return np.ascontiguousarray(pygame.surfarray.array3d(surface).swapaxes(0, 1))
 
 
-def checked_size(size: Any) -> int:
-    """Return the side of a frame in pixels.
-
-    Raises:
-        ValueError: If it is not a whole number from 1 to 8192.
-    """
-    if isinstance(size, numbers.Integral) and not isinstance(size, bool) and 1 <= int(size) <= _LARGEST_SIZE:
-        return int(size)
-    raise ValueError(f"render_size must be a whole number from 1 to {_LARGEST_SIZE}, not {size!r}")
-
-
 class Trail:
     """The latest observations of ``n`` lanes, as long as an episode can be.
 
@@ -136,55 +116,6 @@ class Trail:
         return np.array([rows[lane] for rows in islice(self._rows, first, None)])
 
 
-class MazeWindow:
-    """A window for frames. pygame has one; environments that are shown at once take turns in it.
-
-    On Linux without a screen, the frames go to SDL's dummy driver: nothing is seen, and nothing fails.
-    """
-
-    def __init__(self) -> None:
-        self._next_frame_time = 0.0
-
-    def show(self, frame: Frame, frames_per_second: float) -> None:
-        """Show a frame ``[size, size, 3]``, no sooner than its turn comes."""
-        pygame = _pygame()
-        if not pygame.display.get_init():
-            _start_display(pygame)
-            _windows.started_display = True
-        _windows.open.add(self)
-        side = (frame.shape[1], frame.shape[0])
-        screen = pygame.display.get_surface()
-        if screen is None or screen.get_size() != side:
-            screen = pygame.display.set_mode(side)
-            pygame.display.set_caption("water maze")
-        pygame.surfarray.blit_array(screen, frame.swapaxes(0, 1))
-        pygame.event.pump()
-        pygame.display.flip()
-        if pygame.display.get_driver() != "dummy":  # nobody watches: no need to wait
-            time.sleep(max(0.0, self._next_frame_time - time.monotonic()))
-            self._next_frame_time = time.monotonic() + 1.0 / frames_per_second
-
-    def close(self) -> None:
-        """Close the window, unless another environment is still shown in it, or somebody else opened it."""
-        if self not in _windows.open:
-            return
-        _windows.open.discard(self)
-        if not _windows.open and _windows.started_display:
-            _windows.started_display = False
-            _pygame().display.quit()
-
-
-class _OpenWindows:
-    """Who shows frames at the moment, and whether pygame's display was started for them."""
-
-    def __init__(self) -> None:
-        self.open: weakref.WeakSet[MazeWindow] = weakref.WeakSet()
-        self.started_display = False
-
-
-_windows = _OpenWindows()
-
-
 class _View(NamedTuple):
     """From lengths of the arena to pixels."""
 
@@ -201,34 +132,6 @@ class _View(NamedTuple):
 
 def _view(options: WaterMazeOptions, side: int) -> _View:
     return _View(side, side * (0.5 - _MARGIN) / options.arena_size)
-
-
-def _pygame() -> Any:
-    try:
-        os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-        import pygame
-    except ImportError as error:
-        raise DependencyNotInstalled(
-            'drawing the water maze needs pygame: pip install "lsnn-gym[render]"'
-        ) from error
-    return pygame
-
-
-def _start_display(pygame: Any) -> None:
-    screenless = (
-        sys.platform.startswith("linux")
-        and "SDL_VIDEODRIVER" not in os.environ
-        and not os.environ.get("DISPLAY")
-        and not os.environ.get("WAYLAND_DISPLAY")
-    )
-    if not screenless:
-        pygame.display.init()
-        return
-    os.environ["SDL_VIDEODRIVER"] = "dummy"
-    try:
-        pygame.display.init()
-    finally:
-        del os.environ["SDL_VIDEODRIVER"]  # only this display was meant
 
 
 def _mixed(base: Color, color: Color, share: float) -> Color:
@@ -250,7 +153,7 @@ def _draw_goal(
     flash: float,
     active: bool,
 ) -> None:
-    pygame = _pygame()
+    pygame = load_pygame()
     centre, radius = view.point(*goal), options.goal_radius * view.pixels_per_length
     if active:
         for halo in (1.35, 1.18) if flash > 0.0 else ():
@@ -262,7 +165,7 @@ def _draw_goal(
 def _draw_dashed_circle(
     surface: pygame.Surface, color: Color, centre: tuple[float, float], radius: float, width: int
 ) -> None:
-    pygame = _pygame()
+    pygame = load_pygame()
     dashes, points = 28, 5
     for dash in range(dashes):
         angles = (dash + 0.55 * np.arange(points) / (points - 1)) * 2.0 * math.pi / dashes
@@ -271,7 +174,7 @@ def _draw_dashed_circle(
 
 
 def _draw_path(surface: pygame.Surface, view: _View, rows: npt.NDArray[np.float64], fade_steps: int) -> None:
-    pygame = _pygame()
+    pygame = load_pygame()
     width = view.share(0.0065)
     points = [view.point(x, y) for x, y in rows[:, :2]]
     begins = rows[:, 2] > 0.0
@@ -293,7 +196,7 @@ def _draw_wall_flashes(
     rows: npt.NDArray[np.float64],
     flash_steps: float,
 ) -> None:
-    pygame = _pygame()
+    pygame = load_pygame()
     recent = rows[-math.ceil(flash_steps) :]
     for index, (x, y, goal_flag, wall_flag) in enumerate(recent):
         # Where the goal was met in the same step, the row tells the new position, not that at the wall.
@@ -306,7 +209,7 @@ def _draw_wall_flashes(
 def _draw_agent(
     surface: pygame.Surface, view: _View, options: WaterMazeOptions, row: npt.NDArray[np.float64]
 ) -> None:
-    pygame = _pygame()
+    pygame = load_pygame()
     centre, radius = view.point(row[0], row[1]), 0.04 * options.arena_size * view.pixels_per_length
     pygame.draw.circle(surface, AGENT_RIM, centre, radius * 1.35)
     pygame.draw.circle(surface, WALL if row[3] and not row[2] else AGENT, centre, max(radius, 1.0))
@@ -315,7 +218,7 @@ def _draw_agent(
 @functools.lru_cache(maxsize=16)
 def _surroundings(arena: str, side: int) -> Any:
     """Return all that lies around the water, with a hole where the water is."""
-    pygame = _pygame()
+    pygame = load_pygame()
     surface = pygame.Surface((side, side), pygame.SRCALPHA, 32)
     surface.fill(GROUND)
     half = side * (0.5 - _MARGIN)

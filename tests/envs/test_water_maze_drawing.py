@@ -1,5 +1,8 @@
 """Pictures: what can be seen in them, and that drawing needs no screen and leaves nothing behind."""
 
+import os
+import sys
+
 import gymnasium as gym
 import numpy as np
 import pygame
@@ -127,7 +130,7 @@ def test_what_cannot_be_drawn_is_refused(goal, trail, size, message):
 
 
 def test_without_pygame_the_extra_to_install_is_named(monkeypatch):
-    monkeypatch.setitem(drawing.sys.modules, "pygame", None)
+    monkeypatch.setitem(sys.modules, "pygame", None)
     env = WaterMazeEnv(render_mode="rgb_array")
     env.reset(seed=0)
     with pytest.raises(DependencyNotInstalled, match=r'needs pygame: pip install "lsnn-gym\[render\]"'):
@@ -208,7 +211,7 @@ def test_windows_are_shared_and_the_last_one_out_closes_them():
     second.close()
     assert not pygame.display.get_init()
     second.close()
-    assert "SDL_VIDEODRIVER" not in drawing.os.environ
+    assert "SDL_VIDEODRIVER" not in os.environ
     second.reset()  # and open again
     second.close()
     # Frames drawn off screen outlive the display.

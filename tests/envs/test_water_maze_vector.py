@@ -11,6 +11,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from lsnn_gym.envs import WaterMazeEnv, WaterMazeVectorEnv
+from tests.envs.lane_by_lane import arrays_in, assert_same_steps
 
 QUICK = "lsnn_gym/WaterMazeQuick-v0"
 LANES = 7
@@ -36,27 +37,6 @@ def draw_actions(steps: int, num_envs: int = LANES) -> np.ndarray:
     rng = np.random.default_rng(1)
     drift = rng.normal(0, 0.5, (1, num_envs, 2))
     return np.clip(rng.normal(0, 0.7, (steps, num_envs, 2)) + drift, -1, 1).astype(np.float32)
-
-
-def assert_same_infos(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    """Gymnasium's own infos have the tuple of latencies too, which the vectorised form leaves out."""
-    assert set(ours) == {key for key in theirs if key.lstrip("_") != "latencies"}
-    for key, value in ours.items():
-        if isinstance(value, dict):
-            assert_same_infos(value, theirs[key])
-        elif value.dtype == object:
-            for one, other in zip(value, theirs[key], strict=True):
-                np.testing.assert_array_equal(one, other)
-        else:
-            np.testing.assert_array_equal(value, theirs[key], err_msg=key)
-            assert value.dtype == np.asarray(theirs[key]).dtype, key
-
-
-def assert_same_steps(ours, theirs) -> None:
-    for one, other in zip(ours[:-1], theirs[:-1], strict=True):
-        np.testing.assert_array_equal(one, other)
-        assert one.dtype == other.dtype
-    assert_same_infos(ours[-1], theirs[-1])
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
@@ -179,18 +159,6 @@ def test_same_step_gives_the_last_observation_and_info_beside_the_first():
     assert infos["goals_reached"].tolist() == [0, 0]
     assert [final[2] for final in infos["final_obs"]] == [1, 1]
     assert observations[:, 2].tolist() == [0, 0]
-
-
-def arrays_in(values) -> list[np.ndarray]:
-    found = []
-    for value in values:
-        if isinstance(value, dict):
-            found += arrays_in(value.values())
-        elif isinstance(value, np.ndarray) and value.dtype == object:
-            found += arrays_in(value)
-        elif isinstance(value, np.ndarray):
-            found.append(value)
-    return found
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
