@@ -6,6 +6,11 @@ pygame. The supervised tasks, which need PyTorch, are registered too, and loaded
 
 import gymnasium as _gymnasium
 
+from .function_regression import FunctionRegressionEnv
+from .function_regression_drawing import draw_regression
+from .function_regression_lanes import RegressionOptions
+from .function_regression_vector import FunctionRegressionVectorEnv
+from .functions import FUNCTION_FAMILIES, FunctionFamily, register_family
 from .maze_statistics import MazeStatistics, evaluate_policy
 from .reference_policies import REFERENCE_POLICIES, ReferencePolicy
 from .water_maze import WaterMazeEnv
@@ -19,27 +24,40 @@ if __name__ == "envs":
     )
 
 __all__ = [
+    "FUNCTION_FAMILIES",
     "REFERENCE_POLICIES",
+    "FunctionFamily",
+    "FunctionRegressionEnv",
+    "FunctionRegressionVectorEnv",
     "MazeStatistics",
     "ReferencePolicy",
+    "RegressionOptions",
     "WaterMazeEnv",
     "WaterMazeOptions",
     "WaterMazeVectorEnv",
     "draw_maze",
+    "draw_regression",
     "evaluate_policy",
+    "register_family",
 ]
 
-_WATER_MAZES: dict[str, dict[str, float | int]] = {
-    "lsnn_gym/WaterMaze-v0": {"step_size": 0.02, "max_steps": 2000},
-    "lsnn_gym/WaterMazeQuick-v0": {"step_size": 0.1, "max_steps": 200},
+_MODULES = {
+    "WaterMaze": "lsnn_gym.envs.water_maze",
+    "FunctionRegression": "lsnn_gym.envs.function_regression",
+}
+_NATIVELY_VECTORISED: dict[str, tuple[str, dict[str, float | int]]] = {
+    "lsnn_gym/WaterMaze-v0": ("WaterMaze", {"step_size": 0.02, "max_steps": 2000}),
+    "lsnn_gym/WaterMazeQuick-v0": ("WaterMaze", {"step_size": 0.1, "max_steps": 200}),
+    "lsnn_gym/FunctionRegression-v0": ("FunctionRegression", {"trials": 500}),
+    "lsnn_gym/FunctionRegressionQuick-v0": ("FunctionRegression", {"trials": 50}),
 }
 
-for _env_id, _kwargs in _WATER_MAZES.items():
+for _env_id, (_name, _kwargs) in _NATIVELY_VECTORISED.items():
     if _env_id not in _gymnasium.registry:  # a reload must not warn
         _gymnasium.register(
             id=_env_id,
-            entry_point="lsnn_gym.envs.water_maze:WaterMazeEnv",
-            vector_entry_point="lsnn_gym.envs.water_maze_vector:WaterMazeVectorEnv",
+            entry_point=f"{_MODULES[_name]}:{_name}Env",
+            vector_entry_point=f"{_MODULES[_name]}_vector:{_name}VectorEnv",
             kwargs=_kwargs,
         )
 

@@ -41,7 +41,7 @@ def cli() -> None:
 @cli.command("list")
 @click.argument("what", required=False)
 def list_command(what: str | None) -> None:
-    """List what there is: envs, tasks, rules, configs, cores, engines, data, policies (all of them without WHAT)."""
+    """List what there is, of one kind WHAT (envs, functions, tasks, rules, configs, cores, engines, data, policies)."""
     from lsnn_gym.inventory import INVENTORY
 
     if what is not None and what not in INVENTORY:

@@ -9,6 +9,7 @@ import gymnasium as gym
 
 from lsnn_gym import cores, data
 from lsnn_gym.engine import ENGINES
+from lsnn_gym.envs.functions import FUNCTION_FAMILIES
 from lsnn_gym.envs.reference_policies import REFERENCE_POLICIES
 from lsnn_gym.experiment import config_names
 from lsnn_gym.tasks.registry import TASKS
@@ -67,6 +68,7 @@ def _rules() -> dict[str, str]:
 
 INVENTORY: dict[str, Callable[[], dict[str, str]]] = {
     "envs": _envs,
+    "functions": lambda: {name: _first_line(family) for name, family in FUNCTION_FAMILIES.items()},
     "tasks": _tasks,
     "rules": _rules,
     "configs": _configs,

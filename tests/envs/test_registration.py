@@ -26,6 +26,8 @@ def test_importing_the_environments_loads_neither_torch_nor_pygame():
         "env = gymnasium.make_vec('lsnn_gym/WaterMaze-v0', num_envs=2); env.reset(seed=0)\n"
         "env = gymnasium.make('lsnn_gym/WaterMaze-v0'); env.reset(seed=0)\n"
         "env.step(env.action_space.sample())\n"
+        "env = gymnasium.make('lsnn_gym/FunctionRegression-v0'); env.reset(seed=0)\n"
+        "env.step(env.action_space.sample())\n"
         "print(sorted({'torch', 'pygame', 'matplotlib', 'stable_baselines3'} & set(sys.modules)))\n"
     )
     done = run_python(code)
@@ -45,7 +47,15 @@ def test_the_folder_cannot_be_imported_by_its_bare_name():
     assert "ImportError: import lsnn_gym.envs, not envs" in done.stderr
 
 
-@pytest.mark.parametrize("env_id", ["lsnn_gym/WaterMaze-v0", "lsnn_gym/WaterMazeQuick-v0"])
+@pytest.mark.parametrize(
+    "env_id",
+    [
+        "lsnn_gym/WaterMaze-v0",
+        "lsnn_gym/WaterMazeQuick-v0",
+        "lsnn_gym/FunctionRegression-v0",
+        "lsnn_gym/FunctionRegressionQuick-v0",
+    ],
+)
 def test_specs_survive_json(env_id):
     spec = gym.spec(env_id)
     assert EnvSpec.from_json(spec.to_json()) == spec
