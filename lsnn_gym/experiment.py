@@ -9,32 +9,39 @@ from typing import Any
 
 from lsnn_gym.errors import UserError, unknown
 from lsnn_gym.families.family import Family
+from lsnn_gym.families.regression import Regression, RegressionExperiment
 from lsnn_gym.families.reinforcement import Reinforcement, ReinforcementExperiment
 from lsnn_gym.families.supervised import Supervised, SupervisedExperiment
 from lsnn_gym.plain_yaml import read_yaml
 from lsnn_gym.settings import apply_overrides, validate
 from lsnn_gym.training.run_folder import RunFolder
 
-Experiment = ReinforcementExperiment | SupervisedExperiment
+Experiment = ReinforcementExperiment | SupervisedExperiment | RegressionExperiment
 """Everything that a result depends on."""
 
-_REINFORCEMENT, _SUPERVISED = Reinforcement(), Supervised()
+_KINDS: dict[str, tuple[type[Experiment], Family[Any]]] = {
+    "env": (ReinforcementExperiment, Reinforcement()),
+    "task": (SupervisedExperiment, Supervised()),
+    "regression": (RegressionExperiment, Regression()),
+}
+"""By the key of the section that only such experiments have."""
 
 
 def family_of(experiment: Experiment) -> Family[Any]:
     """Return what makes trainers, figures and pictures of such experiments."""
-    return _SUPERVISED if isinstance(experiment, SupervisedExperiment) else _REINFORCEMENT
+    return next(family for kind, family in _KINDS.values() if isinstance(experiment, kind))
 
 
 def experiment_from(mapping: Mapping[str, Any], source: str) -> Experiment:
-    """Validate plain data: with the key ``task`` a supervised experiment, else one in an environment.
+    """Validate plain data: with the key ``task``, ``regression`` or ``env``, which say what kind it is.
 
     Raises:
         UserError: It does not describe an experiment; ``source`` begins the message.
     """
-    if "task" in mapping and "env" in mapping:
-        raise UserError(f"{source}: there is task and env: expected one of them")
-    return validate(SupervisedExperiment if "task" in mapping else ReinforcementExperiment, mapping, source)
+    keys = [key for key in ("task", "regression", "env") if key in mapping]
+    if len(keys) > 1:
+        raise UserError(f"{source}: there is {' and '.join(keys)}: expected one of them")
+    return validate(_KINDS[keys[0] if keys else "env"][0], mapping, source)
 
 
 def config_names() -> dict[str, Path]:

@@ -7,6 +7,7 @@ used: functions draw on the Axes they are given, or write a PNG file.
 from lsnn_gym.pictures.benchmarks import Line, Measure, dot_chart, growth_chart
 from lsnn_gym.pictures.curves import CurveGroup, Panel, comparison_curves, learning_curve, learning_curves
 from lsnn_gym.pictures.episodes import episode_picture, group_bounds, spike_raster, trajectory
+from lsnn_gym.pictures.regression import RegressionPicture, draw_regression_episode, error_curves
 from lsnn_gym.pictures.sequences import SequencePicture, draw_sequence
 from lsnn_gym.pictures.style import BACKGROUND, GOAL_COLOR, GROUP_COLORS, Color
 
@@ -19,11 +20,14 @@ __all__ = [
     "Line",
     "Measure",
     "Panel",
+    "RegressionPicture",
     "SequencePicture",
     "comparison_curves",
     "dot_chart",
+    "draw_regression_episode",
     "draw_sequence",
     "episode_picture",
+    "error_curves",
     "group_bounds",
     "growth_chart",
     "learning_curve",

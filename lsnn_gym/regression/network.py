@@ -1,0 +1,180 @@
+"""The network that regresses: inputs and targets as population rates in, predictions out."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from lsnn_gym.coding import GaussianPopulationEncoder, bernoulli_spikes, expected_spikes
+from lsnn_gym.cores import CoreName, make_core
+from lsnn_gym.recurrent import NetworkSettings
+from lsnn_gym.regression.episodes import Episodes, RegressionSettings
+from lsnn_gym.settings import Settings
+from lsnn_gym.tasks.scoring import block_means
+from lsnn_gym.wiring import WiredMatrix
+
+
+class CodingSettings(Settings):
+    """How inputs and the target before become the activity of input neurons."""
+
+    neurons_per_value: int = Field(default=100, ge=2, description="neurons that code one value")
+    width: float = Field(
+        default=math.sqrt(1 / 500), gt=0, description="tuning width, for a value that spans [-1, 1]"
+    )
+    max_rate: float = Field(default=200.0, gt=0, description="rate at the preferred value, in Hz")
+    spikes: Literal["bernoulli", "expected"] = Field(
+        default="bernoulli", description="random input spikes, or their mean as graded input"
+    )
+
+
+class ModelSettings(Settings):
+    """What regresses."""
+
+    core: CoreName = Field(default="lsnn", description="the recurrent network")
+    hidden_size: int | None = Field(
+        default=None,
+        gt=0,
+        description="units of an lstm or gru core; by default as many as there are neurons",
+    )
+    coding: CodingSettings = CodingSettings()
+    steps_per_observation: int = Field(
+        default=20, ge=1, description="simulation steps a trial lasts; always one of an lstm or gru"
+    )
+    tau_readout: float = Field(default=20.0, gt=0, description="time constant of the leaky readout, in ms")
+
+
+class Draws(NamedTuple):
+    """Random numbers of a batch: with them the same parameters give the same predictions again.
+
+    Attributes:
+        inputs: Uniform draws ``[T * S, B, I]`` for random input spikes, or None.
+        noise: The core's noise ``[T * S, B, N]``, or None.
+    """
+
+    inputs: Tensor | None
+    noise: Tensor | None
+
+
+class Predictions(NamedTuple):
+    """What a network says of B episodes of T trials.
+
+    Attributes:
+        values: Predictions ``[T, B]`` in units of the scaled targets, which span [-1, 1].
+        spikes: Of a spiking core ``[T * S, B, N]``, 0 or 1/dt; else None.
+    """
+
+    values: Tensor
+    spikes: Tensor | None
+
+
+class RegressionNetwork(nn.Module):
+    """A recurrent core that sees each trial for S simulation steps; the mean of its readout is the prediction.
+
+    Inputs and the target before are mapped from their ranges onto [-1, 1] and coded by Gaussian population rates,
+    D + 1 populations in all. Targets, as they are learnt, are mapped onto [-1, 1] likewise.
+
+    Args:
+        model: Core and coding.
+        network: Of a spiking core.
+        regression: Says what is shown.
+        generator: Source of the initial weights.
+
+    Source: Bellec et al., NIPS 2018, section 4.
+    """
+
+    def __init__(
+        self,
+        model: ModelSettings,
+        network: NetworkSettings,
+        regression: RegressionSettings,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        family = regression.functions
+        self.network_settings = network
+        self.steps = model.steps_per_observation if model.core == "lsnn" else 1
+        self._coding = model.coding
+        self._input_range = (family.input_low, family.input_high)
+        self._target_range = (family.target_low, family.target_high)
+        self.encoder = GaussianPopulationEncoder(
+            family.input_size + 1,
+            model.coding.neurons_per_value,
+            width=model.coding.width,
+            max_rate=model.coding.max_rate,
+        )
+        self.core = make_core(
+            model.core,
+            network,
+            self.encoder.output_size,
+            1,
+            tau_readout=model.tau_readout,
+            steps_per_observation=1,
+            hidden_size=model.hidden_size,
+            generator=generator,
+        )
+
+    def wired_matrices(self) -> list[WiredMatrix]:
+        """Return all weight matrices whose connections or signs are managed."""
+        return self.core.wired_matrices()
+
+    def shown(self, episodes: Episodes) -> Tensor:
+        """Return what the network is shown of ``episodes``, scaled to [-1, 1], ``[T, B, D + 1]``."""
+        inputs = _scaled(self._tensor(episodes.inputs), self._input_range)
+        before = _scaled(self._tensor(episodes.targets_before), self._target_range)
+        return torch.cat([inputs, before[..., None]], dim=-1)
+
+    def scaled_targets(self, episodes: Episodes) -> Tensor:
+        """Return the targets of ``episodes``, scaled to [-1, 1], ``[T, B]``."""
+        return _scaled(self._tensor(episodes.targets), self._target_range)
+
+    def in_targets_units(self, predictions: Tensor) -> Tensor:
+        """Return ``predictions`` in units of the family's targets."""
+        low, high = self._target_range
+        return (low + high) / 2 + (high - low) / 2 * predictions
+
+    @property
+    def error_unit(self) -> float:
+        """Return what a squared error of 1 in scaled targets is in units of the family's."""
+        low, high = self._target_range
+        return ((high - low) / 2) ** 2
+
+    def draw(self, shown: Tensor, generator: torch.Generator) -> Draws:
+        """Draw the random numbers that ``forward`` takes for ``shown`` ``[T, B, D + 1]``."""
+        steps, size = len(shown) * self.steps, shown.shape[1]
+        uniform = None
+        if self._coding.spikes == "bernoulli":
+            uniform = torch.rand(steps, size, self.encoder.output_size, generator=generator).to(shown.device)
+        noise = self.core.draw_noise(steps, size, generator)
+        return Draws(uniform, None if noise is None else noise.to(shown.device))
+
+    def forward(self, shown: Tensor, draws: Draws) -> Predictions:
+        """Predict the targets of B episodes, from rest.
+
+        Args:
+            shown: Scaled inputs and targets before ``[T, B, D + 1]``.
+            draws: From ``draw``.
+        """
+        trials, size, _ = shown.shape
+        dt = self.network_settings.dt
+        rates = self.encoder(shown)
+        if draws.inputs is None:
+            spikes = expected_spikes(rates, dt).repeat_interleave(self.steps, dim=0)
+        else:
+            spikes = bernoulli_spikes(rates.repeat_interleave(self.steps, dim=0), draws.inputs, dt)
+        never = spikes.new_zeros(spikes.shape[:2])
+        state: Any = self.core.initial_state(size)
+        output, _ = self.core(spikes[:, None], state, never, draws.noise)
+        return Predictions(block_means(output.values, trials)[..., 0], output.spikes)
+
+    def _tensor(self, values: Any) -> Tensor:
+        weight = self.encoder.preferred
+        return torch.as_tensor(values, dtype=weight.dtype, device=weight.device)
+
+
+def _scaled(values: Tensor, bounds: tuple[float, float]) -> Tensor:
+    low, high = bounds
+    return (2 * values - (low + high)) / (high - low)

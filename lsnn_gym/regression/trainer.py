@@ -1,0 +1,135 @@
+"""The trainer of regression: episodes with new functions in, weights out that learn functions faster."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from lsnn_gym.regression.episodes import Episodes, RegressionSettings, draw_episodes
+from lsnn_gym.regression.network import Predictions, RegressionNetwork
+from lsnn_gym.seeding import derived_seed
+from lsnn_gym.tasks.scoring import rate_loss
+from lsnn_gym.training.checkpoint import Checkpoint
+from lsnn_gym.training.denormals import flushed_denormals
+from lsnn_gym.training.loop import Figures
+from lsnn_gym.training.optimization import (
+    connections,
+    decayed,
+    make_checkpoint,
+    make_optimizer,
+    restore_checkpoint,
+    set_learning_rate,
+    step,
+)
+from lsnn_gym.training.train_settings import BatchTrainSettings
+
+
+class RegressionTrainSettings(BatchTrainSettings):
+    """A training run of regression; its sequences are episodes."""
+
+    skipped_trials: int = Field(
+        default=0, ge=0, description="first trials of an episode whose errors are not trained on"
+    )
+
+
+class RegressionTrainer:
+    """Trains a network by backpropagation through whole episodes, each with a function of its own.
+
+    Every random number of an iteration follows from the run's seed and the iteration's number.
+
+    Args:
+        network: Trained in place.
+        regression: What it learns.
+        settings: Of the training.
+        seed: Of the run.
+
+    Source: Bellec et al., NIPS 2018, section 4; Hochreiter et al., Learning to learn using gradient descent, 2001.
+    """
+
+    def __init__(
+        self,
+        network: RegressionNetwork,
+        regression: RegressionSettings,
+        settings: RegressionTrainSettings,
+        seed: int,
+    ) -> None:
+        self.network = network
+        self.regression = regression
+        self.settings = settings
+        self.seed = seed
+        self.finished_iterations = 0
+        self.optimizer = make_optimizer(
+            network,
+            network.wired_matrices(),
+            learning_rate=settings.learning_rate,
+            epsilon=settings.adam_epsilon,
+            wiring=network.network_settings.wiring.kind,
+            seed=derived_seed(seed, "rewiring"),
+            name=settings.optimizer,
+        )
+
+    @flushed_denormals()
+    def run_iteration(self) -> Figures:
+        """Improve the network on one batch of episodes, and return the iteration's figures."""
+        iteration, settings = self.finished_iterations, self.settings
+        rate = decayed(
+            settings.learning_rate,
+            settings.learning_rate_decay,
+            settings.learning_rate_decay_every,
+            iteration,
+        )
+        set_learning_rate(self.optimizer, rate)
+        episodes = draw_episodes(
+            self.regression, settings.batch_size, derived_seed(self.seed, "functions", iteration)
+        )
+        figures: Figures = {"iteration": iteration + 1, **self._improve(episodes, iteration)}
+        figures["learning_rate"] = rate
+        figures |= connections(self.optimizer)
+        self.finished_iterations += 1
+        return figures
+
+    def _improve(self, episodes: Episodes, iteration: int) -> Figures:
+        network, settings = self.network, self.settings
+        predictions, squares = squared_errors(network, episodes, derived_seed(self.seed, "draws", iteration))
+        loss = squares[settings.skipped_trials :].mean()
+        figures: Figures = {
+            "loss": loss.item(),
+            "error": network.error_unit * float(squares.detach().mean()),
+            "last_error": network.error_unit * float(squares.detach()[-1].mean()),
+            "simulation_steps": len(squares) * network.steps * settings.batch_size,
+        }
+        if predictions.spikes is not None:
+            regulated = rate_loss(predictions.spikes, settings.target_rate, network.network_settings.dt)
+            loss = loss + settings.rate_weight * regulated
+            figures["rate_loss"] = regulated.item()
+            # Spikes carry 1/dt, so their mean is a rate per ms.
+            figures["firing_rate_hz"] = float(predictions.spikes.detach().mean()) * 1000
+        figures["gradient_norm"] = step(self.optimizer, loss, settings.max_gradient_norm).item()
+        return figures
+
+    def checkpoint(self) -> Checkpoint:
+        """Return everything needed to go on from here."""
+        return make_checkpoint(self.finished_iterations, self.network, self.optimizer)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from ``checkpoint``.
+
+        Raises:
+            UserError: If it belongs to another network or optimiser.
+        """
+        restore_checkpoint(checkpoint, self.network, self.optimizer)
+        self.finished_iterations = checkpoint.iteration
+
+
+def squared_errors(network: RegressionNetwork, episodes: Episodes, seed: int) -> tuple[Predictions, Tensor]:
+    """Return what a network predicts of ``episodes``, and its squared errors in scaled targets, ``[T, B]``.
+
+    Args:
+        network: What predicts.
+        episodes: Of T trials.
+        seed: Of input spikes and noise.
+    """
+    shown = network.shown(episodes)
+    predictions = network(shown, network.draw(shown, torch.Generator().manual_seed(seed)))
+    return predictions, (predictions.values - network.scaled_targets(episodes)) ** 2

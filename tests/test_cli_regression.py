@@ -1,0 +1,139 @@
+"""The command line with regression: trains, judges beside the references, draws, refuses in one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lsnn_gym.experiment import load_experiment
+from lsnn_gym.families.regression import RegressionExperiment
+from tests.command_line import only_run, run
+
+SMALL = (
+    "--set=network.regular_neurons=6",
+    "--set=network.adaptive_neurons=4",
+    "--set=regression.trials=6",
+    "--set=model.steps_per_observation=3",
+    "--set=model.coding.neurons_per_value=5",
+    "--set=model.coding.width=0.3",
+    "--set=train.batch_size=4",
+    "--set=train.iterations=4",
+    "--set=train.checkpoint_every=2",
+    "--set=evaluate.episodes=8",
+    "--set=evaluate.first_trial=2",
+)
+FILES = {
+    "config.yaml",
+    "metrics.jsonl",
+    "timing.jsonl",
+    "tensorboard",
+    "checkpoints",
+    "environment.json",
+    "results.json",
+    "learning_curve.png",
+    "error_by_trial.png",
+    "episode.png",
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    parent = tmp_path_factory.mktemp("regression")
+    assert run("train", "sinusoid-quick", *SMALL, f"--out={parent}", "--quiet") == 0
+    return only_run(parent)
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run what has to be refused in one line with status 2, and return that line."""
+    capsys.readouterr()
+    assert run(*arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_a_training_leaves_its_files(trained: Path):
+    assert {path.name for path in trained.iterdir()} == FILES
+    for name in ("learning_curve.png", "error_by_trial.png", "episode.png"):
+        assert (trained / name).read_bytes().startswith(b"\x89PNG")
+    lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert [line["iteration"] for line in lines] == [1, 2, 3, 4]
+    assert all(
+        {"loss", "error", "last_error", "firing_rate_hz", "gradient_norm"} <= set(line) for line in lines
+    )
+
+
+def test_evaluate_prints_errors_by_trial_of_agent_and_references(trained: Path, capsys):
+    capsys.readouterr()
+    assert run("evaluate", str(trained), "--episodes=5", "--json") == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["episodes"] == 5
+    assert list(figures["references"]) == [
+        "family_mean",
+        "last_target",
+        "ridge_regression",
+        "gaussian_process",
+        "backprop_network",
+    ]
+    for row in (figures, *figures["references"].values()):
+        assert len(row["error_by_trial"]) == 6
+        assert row["error"] == pytest.approx(sum(row["error_by_trial"][1:6]) / 5)
+    assert run("evaluate", str(trained), "--episodes=5") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["squared", "error", "2", "to", "6", "of", "variance", "1", "2", "3", "5"]
+    assert lines[1].split()[:2] == ["agent", f"{figures['error']:.5f}"]
+    assert [line.split()[0] for line in lines[2:7]] == ["family", "last", "ridge", "gaussian", "backprop"]
+
+
+def test_a_resumed_training_ends_as_the_undisturbed_one(trained: Path, tmp_path: Path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    shutil.rmtree(folder / "checkpoints" / "00000004")
+    assert run("train", "--resume", str(folder), "--quiet") == 0
+    for name in ("metrics.jsonl", "checkpoints/00000004/model.safetensors"):
+        assert (folder / name).read_bytes() == (trained / name).read_bytes()
+
+
+def test_an_lstm_trains_and_is_drawn_too(tmp_path: Path, capsys):
+    arguments = ["regression-quick", *SMALL, "--set=model.core=lstm", "--set=train.iterations=1"]
+    assert run("train", *arguments, f"--out={tmp_path}", "--quiet") == 0
+    folder = only_run(tmp_path)
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert "firing rate" not in capsys.readouterr().out
+    assert run("render", str(folder), f"--out={tmp_path / 'other.png'}", "--seed=3") == 0
+    assert (tmp_path / "other.png").read_bytes() != (folder / "episode.png").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["regression", "regression-quick", "sinusoid-quick"])
+def test_the_configs_are_experiments_of_regression(name: str):
+    experiment = load_experiment(name)
+    assert isinstance(experiment, RegressionExperiment)
+    assert experiment.evaluate.episodes >= 256
+    assert experiment.network.num_neurons == {"regression": 300}.get(name, experiment.network.num_neurons)
+    if name != "regression":
+        assert experiment.network.num_neurons <= 150
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("regression.family=sinusiod", "unknown function family 'sinusiod': did you mean 'sinusoid'?"),
+        ("regression.trails=3", "unknown key 'regression.trails': did you mean 'regression.trials'?"),
+        ("evaluate.first_trial=7", "evaluate.first_trial is 7 and last_trial 10: expected them in order"),
+        ("train.skipped_trials=6", "train.skipped_trials is 6: expected less than 6"),
+        ("env.id=x", "there is regression and env: expected one of them"),
+    ],
+)
+def test_settings_of_no_use_are_refused(setting: str, message: str, tmp_path: Path, capsys):
+    line = refusal(capsys, "train", "sinusoid-quick", *SMALL, f"--set={setting}", f"--out={tmp_path}")
+    assert message in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_drawn_is_refused(trained: Path, capsys):
+    assert "expected a name that ends in .png" in refusal(capsys, "render", str(trained), "--out=film.mp4")
+    assert "regression is drawn as a picture" in refusal(capsys, "render", str(trained), "--human")
