@@ -78,6 +78,7 @@ def test_evaluate_prints_errors_by_trial_of_agent_and_references(trained: Path, 
         "ridge_regression",
         "gaussian_process",
         "backprop_network",
+        "backprop_10_steps",
     ]
     for row in (figures, *figures["references"].values()):
         assert len(row["error_by_trial"]) == 6
@@ -86,7 +87,14 @@ def test_evaluate_prints_errors_by_trial_of_agent_and_references(trained: Path, 
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["squared", "error", "2", "to", "6", "of", "variance", "1", "2", "3", "5"]
     assert lines[1].split()[:2] == ["agent", f"{figures['error']:.5f}"]
-    assert [line.split()[0] for line in lines[2:7]] == ["family", "last", "ridge", "gaussian", "backprop"]
+    assert [line.split()[0] for line in lines[2:8]] == [
+        "family",
+        "last",
+        "ridge",
+        "gaussian",
+        "backprop",
+        "backprop",
+    ]
 
 
 def test_a_resumed_training_ends_as_the_undisturbed_one(trained: Path, tmp_path: Path):

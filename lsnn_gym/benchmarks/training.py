@@ -38,7 +38,7 @@ def benchmark_iteration(
     """
     experiment = load_experiment(config, overrides)
     if not isinstance(experiment, ReinforcementExperiment):
-        raise UserError(f"{config} is a supervised task: expected a config of reinforcement learning")
+        raise UserError(f"{config} has no env: expected a config of reinforcement learning")
     trainer = family_of(experiment).make_trainer(experiment)
     steps = int(trainer.run_iteration()["environment_steps"] or 0)
     peer = _RecurrentPPO(experiment, steps)
