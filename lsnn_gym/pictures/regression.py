@@ -29,8 +29,14 @@ def error_curves(curves: Mapping[str, Sequence[float | None]], out: str | Path, 
     for number, (label, errors) in enumerate(curves.items()):
         known = [(seen, error) for seen, error in enumerate(errors) if error is not None and error > 0]
         seen, error = np.array(known, dtype=np.float64).reshape(-1, 2).T
-        color = GREY if number >= len(GROUP_COLORS) else css(GROUP_COLORS[number])
-        axes.plot(seen, error, label=label, color=color, linewidth=2.5 if number == 0 else 1.3)
+        axes.plot(
+            seen,
+            error,
+            label=label,
+            color=css(GROUP_COLORS[number % len(GROUP_COLORS)]),
+            linestyle=("-", "--", ":", "-.")[number // len(GROUP_COLORS) % 4],
+            linewidth=2.5 if number == 0 else 1.3,
+        )
     axes.set(xlabel="examples seen", ylabel="mean squared error", yscale="log")
     axes.margins(x=0)
     plain_style(axes)

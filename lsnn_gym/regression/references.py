@@ -227,10 +227,11 @@ def _trained(
     return unit * torch.stack(squares).numpy()
 
 
-def _random_weights(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Return weights uniform in [-1, 1], as those of the family of networks."""
+def _random_weights(shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
+    """Return weights and biases ``[B, inputs + 1, outputs]`` as ``torch.nn.Linear`` draws them."""
+    bound = (shape[1] - 1) ** -0.5
     drawn = 2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1
-    return drawn.requires_grad_()
+    return (bound * drawn).requires_grad_()
 
 
 def _answers(inputs: Tensor, weights: Tensor, readout: Tensor) -> Tensor:
