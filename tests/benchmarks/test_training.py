@@ -28,7 +28,5 @@ def test_both_do_the_same_work():
 
 
 def test_a_supervised_config_is_refused():
-    with pytest.raises(
-        UserError, match="store-recall is a supervised task: expected a config of reinforcement"
-    ):
+    with pytest.raises(UserError, match="store-recall has no env: expected a config of reinforcement"):
         benchmark_iteration("store-recall")
