@@ -60,7 +60,7 @@ struct Forward {
     const Tape<T>* tape;
     T* spikes_out;
     Vec<T>*voltage, *adaptation, *refractory, *ring, *value;
-    uint16_t *emitted, *blocked;
+    uint16_t* emitted;
     int32_t* active;
     ActiveInputs<T> inputs;
     int64_t slot = 0;
@@ -73,7 +73,7 @@ struct Forward {
           voltage(arena.vectors(padded(problem.neurons))), adaptation(arena.vectors(padded(problem.neurons))),
           refractory(arena.vectors(padded(problem.neurons))), ring(arena.vectors(ring_slots(problem.delays) * problem.neurons)),
           value(arena.vectors(padded(problem.neurons) + padded(problem.inputs))),
-          emitted(arena.bits(padded(problem.neurons))), blocked(arena.bits(padded(problem.neurons))),
+          emitted(arena.bits(padded(problem.neurons))),
           active(arena.indices(padded(problem.neurons))), inputs(arena, block, (T)(1 / problem.dt)), pulse((T)(1 / problem.dt)),
           staged((T*)arena.vectors(problem.neurons)),
           streams(problem.steps * problem.batch * problem.neurons * (int64_t)sizeof(T) > kCached) {}
