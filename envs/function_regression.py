@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.error import ResetNeeded
 
+from .actions import checked_actions
 from .frames import Frame, Window, checked_size
 from .function_regression_drawing import draw_regression
 from .function_regression_lanes import (
@@ -16,7 +17,6 @@ from .function_regression_lanes import (
     RegressionLanes,
     RegressionOptions,
     action_space,
-    checked_actions,
     observation_space,
     start_from,
 )

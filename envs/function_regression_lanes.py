@@ -25,7 +25,6 @@ InputDistribution = Literal["uniform", "normal"]
 _RESET_OPTIONS = ("function",)
 _NOISE_CUTOFF = 4.0
 _POINTS_AT_ONCE = 65536  # functions of many lanes are computed in parts: what they need fits into caches
-_LARGEST_ACTION = 1e100  # beyond this the square of an error overflows
 
 
 @dataclass(frozen=True)
@@ -113,32 +112,6 @@ def start_from(
             raise ValueError(unknown("reset option", name, _RESET_OPTIONS))
     function = given.get("function")
     return None if function is None else checked_parameters(regression.functions, function, num_lanes)
-
-
-def checked_actions(actions: Any, shape: tuple[int, ...], unused: BoolArray | None = None) -> FloatArray:
-    """Return ``actions`` as a float64 array ``[n, 1]``.
-
-    Args:
-        actions: What the caller of an environment gave.
-        shape: The shape it has to have, ``(1,)`` or ``(n, 1)``.
-        unused: Lanes ``[n]`` whose actions may be anything; they are returned as 0.
-
-    Raises:
-        ValueError: If they have another shape, are not numbers or not finite.
-    """
-    try:
-        array = np.asarray(actions, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"an action must be numbers of shape {shape}, not {actions!r}") from None
-    if array.shape != shape:
-        raise ValueError(f"an action must have the shape {shape}, not {array.shape}")
-    array = array.reshape(-1, 1)
-    if unused is not None:
-        array = np.where(unused[:, None], 0.0, array)
-    usable = np.abs(array) <= _LARGEST_ACTION  # False for NaN
-    if not usable.all():
-        raise ValueError(f"an action must be finite, not {array[~usable][:1].tolist()}")
-    return array
 
 
 class RegressionLanes:

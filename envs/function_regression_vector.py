@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import AutoresetMode
 
+from .actions import checked_actions
 from .frames import Frame, checked_size
 from .function_regression import lane_frame
 from .function_regression_lanes import (
@@ -16,7 +17,6 @@ from .function_regression_lanes import (
     RegressionLanes,
     RegressionOptions,
     action_space,
-    checked_actions,
     observation_space,
     start_from,
 )

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.error import ResetNeeded
 
+from .actions import checked_actions
 from .frames import Window, checked_size
 from .water_maze_drawing import Trail, draw_maze
-from .water_maze_dynamics import Arena, WaterMazeOptions, checked_actions
+from .water_maze_dynamics import Arena, WaterMazeOptions
 from .water_maze_lanes import Float32Array, Start, WaterMazeLanes
 from .water_maze_spaces import action_space, observation_space
 

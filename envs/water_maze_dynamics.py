@@ -31,9 +31,6 @@ _REWARDS = ("goal_reward", "wall_reward")
 # at the border must not count as outside, or it would be punished for standing still.
 _JUST_INSIDE = 1.0 - 2.0**-50
 
-# Beyond this the square of an action overflows.
-_LARGEST_ACTION = 1e100
-
 # How far outside a point given by the user may lie and still be meant as a point of the border.
 _BORDER_TOLERANCE = 1e-9
 
@@ -160,32 +157,6 @@ def draw_point(options: WaterMazeOptions, generator: np.random.Generator) -> tup
         radius, angle = size * _JUST_INSIDE * math.sqrt(first), 2.0 * math.pi * second
         return radius * math.cos(angle), radius * math.sin(angle)
     return size * (2.0 * first - 1.0), size * (2.0 * second - 1.0)
-
-
-def checked_actions(actions: Any, shape: tuple[int, ...], unused: BoolArray | None = None) -> FloatArray:
-    """Return ``actions`` as a float64 array ``[n, 2]``.
-
-    Args:
-        actions: What the caller of an environment gave.
-        shape: The shape it has to have, ``(2,)`` or ``(n, 2)``.
-        unused: Lanes ``[n]`` whose actions may be anything; they are returned as 0.
-
-    Raises:
-        ValueError: If they have another shape, are not numbers or not finite.
-    """
-    try:
-        array = np.asarray(actions, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"an action must be numbers of shape {shape}, not {actions!r}") from None
-    if array.shape != shape:
-        raise ValueError(f"an action must have the shape {shape}, not {array.shape}")
-    array = array.reshape(-1, 2)
-    if unused is not None:
-        array = np.where(unused[:, None], 0.0, array)
-    usable = np.abs(array) <= _LARGEST_ACTION  # False for NaN
-    if not usable.all():
-        raise ValueError(f"an action must be finite, not {array[~usable.all(axis=1)][0].tolist()}")
-    return array
 
 
 def checked_points(name: str, value: Any, options: WaterMazeOptions, num_lanes: int) -> FloatArray:

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import AutoresetMode
 
+from .actions import checked_actions
 from .frames import Frame, checked_size
 from .lane_vector import LaneVectorEnv, checked_num_envs, checked_vector_render_mode, with_masks
 from .water_maze_drawing import Trail, draw_maze
-from .water_maze_dynamics import Arena, BoolArray, FloatArray, WaterMazeOptions, checked_actions
+from .water_maze_dynamics import Arena, BoolArray, FloatArray, WaterMazeOptions
 from .water_maze_lanes import Float32Array, Start, WaterMazeLanes
 from .water_maze_spaces import action_space, observation_space
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from lsnn_gym.envs.actions import checked_actions
 from lsnn_gym.envs.water_maze_dynamics import (
     WaterMazeOptions,
-    checked_actions,
     checked_points,
     contains,
     draw_point,

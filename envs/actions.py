@@ -1,0 +1,38 @@
+"""Actions as environments get them, checked once for all environments and all their forms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_LARGEST_ACTION = 1e100  # beyond this the square of an action, or of an error, overflows
+
+
+def checked_actions(
+    actions: Any, shape: tuple[int, ...], unused: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.float64]:
+    """Return ``actions`` as a float64 array ``[n, A]``.
+
+    Args:
+        actions: What the caller of an environment gave.
+        shape: The shape it has to have, ``(A,)`` or ``(n, A)``.
+        unused: Lanes ``[n]`` whose actions may be anything; they are returned as 0.
+
+    Raises:
+        ValueError: If they have another shape, are not numbers or not finite.
+    """
+    try:
+        array = np.asarray(actions, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"an action must be numbers of shape {shape}, not {actions!r}") from None
+    if array.shape != shape:
+        raise ValueError(f"an action must have the shape {shape}, not {array.shape}")
+    array = array.reshape(-1, shape[-1])
+    if unused is not None:
+        array = np.where(unused[:, None], 0.0, array)
+    usable = np.abs(array) <= _LARGEST_ACTION  # False for NaN
+    if not usable.all():
+        raise ValueError(f"an action must be finite, not {array[~usable.all(axis=1)][0].tolist()}")
+    return array
