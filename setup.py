@@ -13,6 +13,7 @@ OPTIONS = [
     "-fvisibility=hidden",
     "-fno-math-errno",
     "-fno-trapping-math",
+    "-ffp-contract=off",
     "-Wno-psabi",
     "-Wno-ignored-attributes",
 ]

@@ -12,13 +12,15 @@
 #include "problem.hpp"
 
 #define DECLARE(suffix, T)                                                                                             \
-    extern "C" void* lsnn_prepare_##suffix(const T*, int64_t, int64_t, int64_t);                                       \
+    extern "C" void* lsnn_prepare_##suffix(const T*, int64_t, int64_t, int64_t, int64_t);                              \
     extern "C" void lsnn_release_##suffix(void*);                                                                      \
     extern "C" int lsnn_forward_##suffix(const lsnn::Problem<T>*, const void*, const lsnn::State<const T>*,            \
                                          const lsnn::State<T>*, T*, const lsnn::Tape<T>*);                             \
     extern "C" int lsnn_backward_##suffix(const lsnn::Problem<T>*, const void*, const lsnn::Tape<T>*,                  \
                                           const lsnn::Gradients<T>*);                                                  \
-    static void* prepare(const T* w, int64_t i, int64_t n, int64_t d) { return lsnn_prepare_##suffix(w, i, n, d); }    \
+    static void* prepare(const T* w, int64_t i, int64_t n, int64_t d, int64_t l) {                                     \
+        return lsnn_prepare_##suffix(w, i, n, d, l);                                                                   \
+    }                                                                                                                  \
     static void release(T, void* w) { lsnn_release_##suffix(w); }                                                      \
     static int forward(const lsnn::Problem<T>* p, const void* w, const lsnn::State<const T>* b,                        \
                        const lsnn::State<T>* a, T* s, const lsnn::Tape<T>* t) {                                        \
@@ -31,6 +33,7 @@
 DECLARE(float, float)
 DECLARE(double, double)
 extern "C" int lsnn_choose_isa(int);
+extern "C" void lsnn_plan(int64_t, int64_t, int64_t, int64_t, int64_t, lsnn::Plan*);
 
 // Memory as tensors have it: the start of a cache line, and not a number more than asked for.
 template <class T>
@@ -88,18 +91,21 @@ static double run_once(std::mt19937& random, int64_t steps, int64_t batch, int64
     before.spikes.fill([&] { return unit() < 0.2; });
     before.refractory.fill([&] { return std::floor(3 * unit()); });
 
-    const int64_t blocks = (batch + 15) / 16, length = lsnn::segment_steps(neurons), segments = (steps + length - 1) / length;
-    Array<T> voltage(blocks * steps * neurons * 16), adaptation(blocks * segments * neurons * 16);
+    lsnn::Plan plan;
+    lsnn_plan(steps, batch, inputs, neurons, 3, &plan);
+    const int64_t blocks = plan.blocks, length = lsnn::segment_steps(neurons, plan.lanes), segments = (steps + length - 1) / length;
+    Array<T> voltage(blocks * (steps * neurons * ((batch + blocks - 1) / blocks) + plan.lanes));
+    Array<T> adaptation(blocks * segments * neurons * plan.lanes);
     Array<uint16_t> spikes(blocks * steps * neurons), blocked(blocks * steps * neurons), active(blocks * steps * inputs);
     Array<uint8_t> flags(blocks * steps);
     Array<T> out(steps * batch * neurons), by_spikes(steps * batch * neurons), by_weight(weight.size), by_noise(noise.size),
         by_input(x.size);
     by_spikes.fill(any);
 
-    const lsnn::Problem<T> problem = {steps, batch, inputs, neurons, delays, 3, model & 1, model >> 1 & 1, model % 3, model >> 3 & 1,
+    const lsnn::Problem<T> problem = {plan, steps, batch, inputs, neurons, delays, model & 1, model >> 1 & 1, model % 3, model >> 3 & 1,
                                       model >> 4 & 1, model >> 2 & 1, 1.0, 0.3, alpha.data, rho.data, threshold.data,
                                       beta.data, period.data, x.data, model & 1 ? noise.data : nullptr, model & 2 ? reset.data : nullptr};
-    void* weights = prepare(weight.data, inputs, neurons, delays);
+    void* weights = prepare(weight.data, inputs, neurons, delays, plan.lanes);
     const lsnn::State<const T> start = before.template view<const T>();
     const lsnn::State<T> end = after.template view<T>();
     const lsnn::Tape<T> tape = {voltage.data, adaptation.data, spikes.data, blocked.data, active.data, flags.data};

@@ -322,8 +322,9 @@ def test_what_the_kernels_cannot_do_is_left_to_the_reference(what):
 
 
 def test_structures_have_the_layout_of_the_header():
-    # 6 int64, 6 int32, 2 double and 8 pointers; a pointer, 2 states of 5 pointers, 3 pointers, an int32 with padding.
-    assert ctypes.sizeof(library.Problem) == 6 * 8 + 6 * 4 + 2 * 8 + 8 * 8
+    # A plan of 4 int64, 5 int64, 6 int32, 2 double and 8 pointers.
+    assert ctypes.sizeof(library.Problem) == 4 * 8 + 5 * 8 + 6 * 4 + 2 * 8 + 8 * 8
+    # A pointer, 2 states of 5 pointers, 3 pointers, an int32 with padding.
     assert ctypes.sizeof(library.Gradients) == (1 + 5 + 3 + 5) * 8 + 8
 
 

@@ -1,7 +1,7 @@
 """The LSNN recurrence in C++ for CPUs: only spikes and existing synapses cost time.
 
-Sixteen samples are computed side by side, a block of them in one call for the whole sequence, blocks spread over
-``torch.get_num_threads()`` threads. The numbers are the reference's to rounding, spikes and all.
+As many samples as fit a vector register are computed side by side, a block of them in one call for the whole
+sequence, blocks spread over ``torch.get_num_threads()`` threads. The numbers are the reference's to rounding, spikes and all.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _fits(
 
 
 class _Tape(NamedTuple):
-    """What the forward pass leaves to the backward pass, for blocks of 16 samples (see problem.hpp)."""
+    """What the forward pass leaves to the backward pass (see problem.hpp)."""
 
     voltage: Tensor
     adaptation: Tensor
@@ -126,6 +126,7 @@ class _Call:
         inputs: Tensor,
         noise: Tensor | None,
         state: SpikingState,
+        plan: library.Plan | None = None,
         prepared: library.PreparedWeights | None = None,
     ) -> None:
         self.constants = constants
@@ -135,7 +136,11 @@ class _Call:
         self.state = SpikingState(*(each.contiguous() for each in state))
         self.functions = kernels().functions(weight.dtype)
         self.num_delays, self.num_neurons = state.currents.shape[1:]
-        self.prepared = prepared or _prepared(self.functions, weight, self.num_delays)
+        steps, batch_size, num_inputs = inputs.shape
+        self.plan = plan or kernels().plan(
+            steps, batch_size, num_inputs, self.num_neurons, torch.get_num_threads()
+        )
+        self.prepared = prepared or _prepared(self.functions, weight, self.num_delays, self.plan.lanes)
         self.problem = self._problem()
 
     def _problem(self) -> library.Problem:
@@ -143,12 +148,12 @@ class _Call:
         constants = self.constants
         model = constants.model
         return library.Problem(
+            self.plan,
             steps,
             batch_size,
             num_inputs,
             self.num_neurons,
             self.num_delays,
-            torch.get_num_threads(),
             model.fires_on_new_voltage,
             model.normalised_by_baseline,
             library.RESETS[model.reset_by],
@@ -186,12 +191,12 @@ class _Call:
 
     def _new_tape(self) -> _Tape:
         steps, batch_size, num_inputs = self.inputs.shape
-        blocks = -(-batch_size // library.LANES)
-        segments = -(-steps // kernels().segment_steps(self.num_neurons))
+        blocks, lanes = self.plan.blocks, self.plan.lanes
+        segments = -(-steps // kernels().segment_steps(self.num_neurons, lanes))
         masks = torch.empty(2, blocks, steps, self.num_neurons, dtype=torch.int16)
         return _Tape(
-            self._empty(blocks, steps, self.num_neurons, library.LANES),
-            self.inputs.new_empty(blocks, segments, self.num_neurons, library.LANES),
+            self._empty(blocks, steps * self.num_neurons * -(-batch_size // blocks) + lanes),
+            self.inputs.new_empty(blocks, segments, self.num_neurons, lanes),
             masks[0],
             masks[1],
             torch.empty(blocks, steps, num_inputs, dtype=torch.int16),
@@ -248,7 +253,7 @@ class _Sequence(torch.autograd.Function):
         call = _Call(constants, weight, inputs, noise, SpikingState(*state))
         spikes, after, tape = call.forward(taped=True)
         assert tape is not None
-        ctx.constants, ctx.prepared = constants, call.prepared
+        ctx.constants, ctx.plan, ctx.prepared = constants, call.plan, call.prepared
         # All of it, so that checkpointing can leave it out and compute it anew.
         ctx.save_for_backward(weight, call.inputs, noise, *call.state, *tape)
         ctx.mark_non_differentiable(after.refractory)
@@ -258,7 +263,7 @@ class _Sequence(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor):  # type: ignore[override]
         weight, inputs, noise, *others = ctx.saved_tensors
         state, tape = SpikingState(*others[:5]), _Tape(*others[5:])
-        call = _Call(ctx.constants, weight, inputs, noise, state, ctx.prepared)
+        call = _Call(ctx.constants, weight, inputs, noise, state, ctx.plan, ctx.prepared)
         by_spikes, *by_after = (each.contiguous() for each in gradients)
         _, _, needs_inputs, needs_noise, *_ = ctx.needs_input_grad
         by_weight, by_inputs, by_noise, by_before = call.backward(
@@ -270,14 +275,17 @@ class _Sequence(torch.autograd.Function):
         return None, by_weight, by_inputs, by_noise, *by_before[:3], None, by_before.currents
 
 
-def _prepared(functions: library.Functions, weight: Tensor, num_delays: int) -> library.PreparedWeights:
+def _prepared(
+    functions: library.Functions, weight: Tensor, num_delays: int, lanes: int
+) -> library.PreparedWeights:
     """Return the weights in the kernels' form, kept with the tensor while it does not change."""
-    kept = getattr(weight, "_native_form", None)
-    if kept is not None and kept[0] == weight._version:
-        return kept[1]
-    made = library.PreparedWeights(functions, weight.detach().contiguous(), num_delays)
-    weight._native_form = (weight._version, made)  # type: ignore[attr-defined]
-    return made
+    version, forms = getattr(weight, "_native_forms", (None, {}))
+    if version != weight._version:
+        forms = {}
+        weight._native_forms = (weight._version, forms)  # type: ignore[attr-defined]
+    if lanes not in forms:
+        forms[lanes] = library.PreparedWeights(functions, weight.detach().contiguous(), num_delays, lanes)
+    return forms[lanes]
 
 
 def _check(failed: int) -> None:

@@ -22,7 +22,7 @@ LSNN_INLINE void pull(const Weights<T>& w, int64_t pre, int count, unsigned want
             Vec<T> part[4] = {};
             for (; synapse != end; synapse += 4) {
 #pragma GCC unroll 4
-                for (int q = 0; q < 4; ++q) part[q] += synapse[q].weight * target(errors, synapse[q]);
+                for (int q = 0; q < 4; ++q) part[q] = multiply_add<T>(splat(synapse[q].weight), target(errors, synapse[q]), part[q]);
             }
             sum[g] = (part[0] + part[1]) + (part[2] + part[3]);
         }
@@ -34,7 +34,7 @@ LSNN_INLINE void pull(const Weights<T>& w, int64_t pre, int count, unsigned want
     for (int64_t i = 0; i < columns; ++i, row += kGroup) {
         const Vec<T> error = errors[i];
 #pragma GCC unroll 8
-        for (int g = 0; g < kGroup; ++g) found[g] += row[g] * error;
+        for (int g = 0; g < kGroup; ++g) found[g] = multiply_add<T>(splat(row[g]), error, found[g]);
     }
     for (int g = 0; g < count; ++g) sum[g] = found[g];
 }
@@ -49,7 +49,7 @@ struct Backward {
     const int64_t padded_neurons, slots, length;
     Vec<T>*by_voltage, *by_spikes, *by_adaptation;
     Vec<T>* ring;    // errors of the currents that arrive at a step: [slots, N]
-    T* rows;         // the same, a row a sample: [slots, 16, padded N]
+    T* rows;         // the same, a row a sample: [slots, lanes, padded N]
     Vec<T>* course;  // adaptation before each step of the segment: [length, N]
     ActiveInputs<T> inputs;
     int64_t slot;
@@ -59,7 +59,7 @@ struct Backward {
     Backward(const Problem<T>& problem, const Weights<T>& weights, const Tape<T>& kept, const Gradients<T>& gradients,
              int64_t index, T* weight_gradient, Arena<T> arena)
         : p(problem), w(weights), tape(kept), out(gradients), block(problem, index), padded_neurons(padded(problem.neurons)),
-          slots(ring_slots(problem.delays)), length(segment_steps(problem.neurons)),
+          slots(ring_slots(problem.delays)), length(segment_steps(problem.neurons, kLanes)),
           by_voltage(arena.vectors(padded_neurons)), by_spikes(arena.vectors(padded_neurons)),
           by_adaptation(arena.vectors(padded_neurons)), ring(arena.vectors(slots * padded_neurons)),
           rows((T*)arena.vectors(slots * padded_neurons)), course(arena.vectors(length * padded_neurons)),
@@ -94,7 +94,7 @@ struct Backward {
         for (int64_t n = 0; n < p.neurons; n += kLanes) {
             Vec<T> tile[kLanes];
             for (int c = 0; c < kLanes; ++c) tile[c] = n + c < p.neurons ? from[n + c] : Vec<T>{};
-            transpose(tile);
+            transpose<T>(tile);
             for (int row = 0; row < kLanes; ++row) *(Vec<T>*)(to + row * padded_neurons + n) = tile[row];
         }
     }
@@ -130,10 +130,6 @@ struct Backward {
         return later;
     }
 
-    LSNN_INLINE Vec<T> adapted(int64_t n, Vec<T> before, unsigned emitted) const {
-        return p.adaptation_decay[n] * before + p.adaptation_gain(n) * spread(emitted, pulse);
-    }
-
     // Compute the adaptation before each step of a segment, as the forward pass did.
     void follow_adaptation(int64_t from, int64_t to) {
         const int64_t segments = (p.steps + length - 1) / length;
@@ -143,7 +139,7 @@ struct Backward {
             Vec<T>* before = course + (t - from) * p.neurons;
             const uint16_t* emitted = tape.spikes + (block.index * p.steps + t) * p.neurons;
             const unsigned kept_lanes = kAllLanes & ~block.resets(t + 1);
-            for (int64_t n = 0; n < p.neurons; ++n) before[p.neurons + n] = keep(kept_lanes, adapted(n, before[n], emitted[n]));
+            for (int64_t n = 0; n < p.neurons; ++n) before[p.neurons + n] = keep<T>(kept_lanes, adapted(p, n, before[n], emitted[n], pulse));
         }
     }
 
@@ -151,33 +147,38 @@ struct Backward {
     void retreat(int64_t t, const Vec<T>* before) {
         const Problem<T> c = p;
         const int64_t at = (block.index * c.steps + t) * c.neurons;
-        const Vec<T>* const compared = (const Vec<T>*)tape.voltage + at;
+        const int64_t tape_width = c.widest();
+        const T* const compared = tape.voltage + block.index * c.tape_numbers() + t * c.neurons * tape_width;
+        const unsigned present = block.present();
         const uint16_t *const emitted = tape.spikes + at, *const blocked = tape.blocked + at;
         const Vec<T>* const later = turn_ring();  // errors of the D steps from t + 1 on
         const T* const outside_row = out.by_spikes + (t * c.batch + block.first) * c.neurons;
         const T height = (T)(c.dampening_factor / c.dt), one_pulse = pulse;
         const bool may_pull = !c.stops_spike_gradient && t + 1 < c.steps;
         const Sink sink = {by_voltage, by_spikes, by_adaptation, errors()};
-        for (int64_t first = 0; first < c.neurons; first += kLanes) {
-            const int columns = c.neurons - first < kLanes ? (int)(c.neurons - first) : kLanes;
-            Vec<T> outside[kLanes];
-            load_tile<T>(outside_row + first, c.neurons, block.rows, columns, outside);
+        constexpr int tile = kLanes < kGroup ? kGroup : kLanes;
+        for (int64_t first = 0; first < c.neurons; first += tile) {
+            const int columns = c.neurons - first < tile ? (int)(c.neurons - first) : tile;
+            Vec<T> outside[tile];
+            for (int part = 0; part < columns; part += kLanes) {
+                const int here = columns - part < kLanes ? columns - part : kLanes;
+                load_tile<T>(outside_row + first + part, c.neurons, block.rows, here, outside + part);
+            }
             for (int half = 0; half < columns; half += kGroup) {
                 const int count = columns - half < kGroup ? columns - half : kGroup;
                 Vec<T> threshold[kGroup], steepness[kGroup], scaled[kGroup], sum[kGroup];
                 unsigned sloped = 0;
                 for (int g = 0; g < count; ++g) {
                     const int64_t n = first + half + g;
-                    const Vec<T> adapted = c.adaptation_decay[n] * before[n] + c.adaptation_gain(n) * spread(emitted[n], one_pulse);
-                    threshold[g] = c.threshold[n] + c.beta[n] * adapted;
-                    const Vec<T> inverse = reciprocal(c.normalised_by_baseline ? splat(c.threshold[n]) : threshold[g]);
-                    scaled[g] = (compared[n] - threshold[g]) * inverse;
-                    const Vec<T> slope = keep(kAllLanes & ~(unsigned)blocked[n], at_least_zero<T>(1 - magnitude<T>(scaled[g])));
-                    sloped |= (unsigned)(positive(slope) != 0) << g;
+                    threshold[g] = threshold_of(c, n, adapted(c, n, before[n], emitted[n], one_pulse));
+                    const Vec<T> inverse = reciprocal<T>(c.normalised_by_baseline ? splat<T>(c.threshold[n]) : threshold[g]);
+                    scaled[g] = ((Vec<T>)*(const UnalignedVec<T>*)(compared + n * tape_width) - threshold[g]) * inverse;
+                    const Vec<T> slope = keep<T>(present & ~(unsigned)blocked[n], at_least_zero<T>(1 - magnitude<T>(scaled[g])));
+                    sloped |= (unsigned)(positive<T>(slope) != 0) << g;
                     steepness[g] = slope * height * inverse;
                 }
                 const bool pulls = sloped && may_pull;
-                if (pulls) pull(w, c.inputs + first + half, count, sloped, later, sum);
+                if (pulls) pull<T>(w, c.inputs + first + half, count, sloped, later, sum);
                 for (int g = 0; g < count; ++g) {
                     const int64_t n = first + half + g;
                     Vec<T> by_spike = sink.by_spikes[n] + outside[half + g];
@@ -195,20 +196,19 @@ struct Backward {
     // `through`: the error that goes through the spike function.
     static LSNN_INLINE void retreat_neuron(const Problem<T>& c, const Sink& sink, int64_t n, Vec<T> through, Vec<T> scaled,
                                            Vec<T> threshold, Vec<T> adaptation, unsigned emitted) {
-        const T baseline = c.threshold[n], beta = c.beta[n];
+        const Vec<T> beta = splat(c.beta[n]);
         Vec<T> by_threshold = -through;
-        if (!c.normalised_by_baseline) by_threshold -= through * scaled;
+        if (!c.normalised_by_baseline) by_threshold = multiply_add<T>(by_threshold, scaled, by_threshold);
         Vec<T> by_next = sink.by_voltage[n];
         if (c.fires_on_new_voltage) by_next += through;
-        const Vec<T> by_reset = -keep(emitted, by_next);  // dt times a spike is 1
+        const Vec<T> by_reset = -keep<T>(emitted, by_next);  // dt times a spike is 1
         if (c.reset_by == kCurrent) by_threshold += by_reset;
-        const Vec<T> by_adapted = sink.by_adaptation[n] + beta * by_threshold;
+        const Vec<T> by_adapted = multiply_add<T>(beta, by_threshold, sink.by_adaptation[n]);
         Vec<T> by_before = c.adaptation_decay[n] * by_adapted;
-        if (c.reset_by == kCrossed) by_before += beta * by_reset;
+        if (c.reset_by == kCrossed) by_before = multiply_add<T>(beta, by_reset, by_before);
         Vec<T> by_emitted = c.adaptation_gain(n) * by_adapted;
         if (!c.stops_spike_gradient) {
-            const Vec<T> reset = c.reset_by == kCurrent ? threshold : c.reset_by == kCrossed ? baseline + beta * adaptation : splat(baseline);
-            by_emitted -= ((T)c.dt * reset) * by_next;
+            by_emitted = multiply_add<T>(splat((T)-c.dt) * reset_of(c, n, threshold, adaptation), by_next, by_emitted);
         }
         Vec<T> by_voltage_before = c.membrane_decay[n] * by_next;
         if (!c.fires_on_new_voltage) by_voltage_before += through;
@@ -244,14 +244,14 @@ struct Backward {
             for (int q = 0; q < 4; ++q) sum[q] = *(const Vec<T>*)(to + i + q * kLanes);
             for (int r = 0; r < count; ++r) {
 #pragma GCC unroll 4
-                for (int q = 0; q < 4; ++q) sum[q] += factor[r] * *(const Vec<T>*)(row[r] + i + q * kLanes);
+                for (int q = 0; q < 4; ++q) sum[q] = multiply_add<T>(splat(factor[r]), *(const Vec<T>*)(row[r] + i + q * kLanes), sum[q]);
             }
 #pragma GCC unroll 4
             for (int q = 0; q < 4; ++q) *(Vec<T>*)(to + i + q * kLanes) = sum[q];
         }
         for (; i < width; i += kLanes) {
             Vec<T> sum = *(const Vec<T>*)(to + i);
-            for (int r = 0; r < count; ++r) sum += factor[r] * *(const Vec<T>*)(row[r] + i);
+            for (int r = 0; r < count; ++r) sum = multiply_add<T>(splat(factor[r]), *(const Vec<T>*)(row[r] + i), sum);
             *(Vec<T>*)(to + i) = sum;
         }
     }
@@ -284,7 +284,7 @@ struct Backward {
         for (int64_t first = 0; first < p.inputs; first += kGroup) {
             const int count = p.inputs - first < kGroup ? (int)(p.inputs - first) : kGroup;
             Vec<T> sum[kGroup];
-            pull(w, first, count, ~0u, errors(), sum);
+            pull<T>(w, first, count, ~0u, errors(), sum);
             for (int row = 0; row < block.rows; ++row)
                 for (int g = 0; g < count; ++g)
                     out.by_input[(t * p.batch + block.first + row) * p.inputs + first + g] = sum[g][row];
@@ -295,11 +295,11 @@ struct Backward {
     void forget(unsigned lanes) {
         const unsigned kept = kAllLanes & ~lanes;
         for (int64_t n = 0; n < p.neurons; ++n) {
-            by_voltage[n] = keep(kept, by_voltage[n]);
-            by_spikes[n] = keep(kept, by_spikes[n]);
-            by_adaptation[n] = keep(kept, by_adaptation[n]);
+            by_voltage[n] = keep<T>(kept, by_voltage[n]);
+            by_spikes[n] = keep<T>(kept, by_spikes[n]);
+            by_adaptation[n] = keep<T>(kept, by_adaptation[n]);
         }
-        for (int64_t i = 0; i < p.delays * p.neurons; ++i) errors()[i] = keep(kept, errors()[i]);
+        for (int64_t i = 0; i < p.delays * p.neurons; ++i) errors()[i] = keep<T>(kept, errors()[i]);
         for (int64_t k = 0; k < p.delays; ++k)
             for (unsigned left = lanes; left; left &= left - 1) {
                 T* const row = error_rows(k) + __builtin_ctz(left) * padded_neurons;
@@ -312,7 +312,7 @@ struct Backward {
             for (int64_t n = 0; n < p.neurons; n += kGroup) {
                 const int count = p.neurons - n < kGroup ? (int)(p.neurons - n) : kGroup;
                 Vec<T> sum[kGroup];
-                pull(w, p.inputs + n, count, ~0u, errors(), sum);
+                pull<T>(w, p.inputs + n, count, ~0u, errors(), sum);
                 for (int g = 0; g < count; ++g) by_spikes[n + g] += sum[g];
             }
         const int64_t at = block.first * p.neurons;

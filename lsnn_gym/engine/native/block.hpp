@@ -1,4 +1,4 @@
-// What a block of 16 samples works with: its memory, its samples, the inputs that are active in it.
+// What a block of samples works with: its memory, its samples, the inputs that are active in it.
 #pragma once
 
 #include "lanes.hpp"
@@ -16,7 +16,7 @@ struct Arena {
     T* next;
     Vec<T>* vectors(int64_t count) {
         T* found = next;
-        next += 16 * count;
+        next += kLanes * count;
         return (Vec<T>*)found;
     }
     uint16_t* bits(int64_t count) {
@@ -31,16 +31,33 @@ struct Arena {
     }
 };
 
+// The adaptation after a step, from that before it and the spikes before it; and the threshold that it makes.
+template <class T>
+LSNN_INLINE Vec<T> adapted(const Problem<T>& p, int64_t n, Vec<T> before, unsigned emitted, T pulse) {
+    return multiply_add<T>(splat(p.adaptation_decay[n]), before, spread<T>(emitted, p.adaptation_gain(n) * pulse));
+}
+
+template <class T>
+LSNN_INLINE Vec<T> threshold_of(const Problem<T>& p, int64_t n, Vec<T> adaptation) {
+    return multiply_add<T>(splat(p.beta[n]), adaptation, splat(p.threshold[n]));
+}
+
+// What a spike takes from the voltage.
+template <class T>
+LSNN_INLINE Vec<T> reset_of(const Problem<T>& p, int64_t n, Vec<T> threshold, Vec<T> adaptation_before) {
+    if (p.reset_by == kCurrent) return threshold;
+    return p.reset_by == kCrossed ? threshold_of(p, n, adaptation_before) : splat(p.threshold[n]);
+}
+
 // Which samples a block has, and which of them start anew before a step.
 template <class T>
 struct Block {
     const Problem<T>& p;
     int64_t index, first;
     int rows;
-    Block(const Problem<T>& problem, int64_t block) : p(problem), index(block), first(block * kLanes) {
-        const int64_t left = problem.batch - first;
-        rows = left < kLanes ? (int)left : kLanes;
-    }
+    Block(const Problem<T>& problem, int64_t block)
+        : p(problem), index(block), first(problem.first_of(block)), rows((int)(problem.first_of(block + 1) - first)) {}
+    unsigned present() const { return (1u << rows) - 1; }
     unsigned resets(int64_t t) const {
         unsigned found = 0;
         if (p.reset)
@@ -66,7 +83,7 @@ struct ActiveInputs {
     const Block<T>& block;
     const T pulse;
     uint16_t* lanes;   // [padded I]
-    uint16_t* bits;    // [padded I]: by group of 16 channels, which are active in each sample
+    uint16_t* bits;    // [padded I]: by group of as many channels as lanes, which are active in each sample
     Vec<T>* values;    // [padded I], of active channels of a step that is not plain
     int32_t* channel;  // [count]
     int64_t count = 0;
@@ -82,7 +99,7 @@ struct ActiveInputs {
         const int64_t inputs = block.p.inputs;
         unsigned others = 0;
         for (int lane = 0; lane < block.rows; ++lane) others |= read_row(row(t, lane), lane, inputs);
-        for (int64_t j = 0; j < padded(inputs); j += kLanes) {
+        for (int64_t j = 0; j < inputs; j += kLanes) {
             for (int lane = block.rows; lane < kLanes; ++lane) bits[j + lane] = 0;
             transpose_bits(bits + j, lanes + j);
         }
@@ -99,7 +116,7 @@ struct ActiveInputs {
         list();
     }
 
-    Vec<T> value(int64_t j) const { return plain ? spread(lanes[j], pulse) : values[j]; }
+    Vec<T> value(int64_t j) const { return plain ? spread<T>(lanes[j], pulse) : values[j]; }
 
 private:
     // Note which channels of a row are active; return whether any is neither 0 nor a plain spike.
@@ -109,7 +126,7 @@ private:
         for (; j + kLanes <= inputs; j += kLanes) {
             const Vec<T> value = (Vec<T>)*(const UnalignedVec<T>*)(from + j);
             const unsigned active = differing<T>(value, Vec<T>{});
-            others |= active & differing<T>(value, splat(pulse));
+            others |= active & differing<T>(value, splat<T>(pulse));
             bits[j + lane] = (uint16_t)active;
         }
         if (j < inputs) {

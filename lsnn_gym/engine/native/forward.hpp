@@ -27,7 +27,7 @@ LSNN_INLINE void push_row(const Weights<T>& w, int64_t pre, Vec<T> value, Vec<T>
     for (; synapse != end; synapse += 4) {  // always whole fours, in which no two have the same target
         Vec<T> sum[4];
 #pragma GCC unroll 4
-        for (int q = 0; q < 4; ++q) sum[q] = target(due, synapse[q]) + synapse[q].weight * value;
+        for (int q = 0; q < 4; ++q) sum[q] = multiply_add<T>(splat(synapse[q].weight), value, target(due, synapse[q]));
 #pragma GCC unroll 4
         for (int q = 0; q < 4; ++q) target(due, synapse[q]) = sum[q];
     }
@@ -46,7 +46,7 @@ void push_dense(const Weights<T>& w, int part, const int32_t* pre, const Vec<T>*
             const T* row = tile + (pre[a] - first) * kGroup;
             const Vec<T> x = value[a];
 #pragma GCC unroll 8
-            for (int g = 0; g < kGroup; ++g) sum[g] += row[g] * x;
+            for (int g = 0; g < kGroup; ++g) sum[g] = multiply_add<T>(splat(row[g]), x, sum[g]);
         }
         for (int g = 0; g < here; ++g) due[i + g] = sum[g];
     }
@@ -65,7 +65,7 @@ struct Forward {
     ActiveInputs<T> inputs;
     int64_t slot = 0;
     T pulse;       // what a spike is: 1/dt
-    T* staged;     // a step's spikes: [16, N]
+    T* staged;     // a step's spikes: [lanes, N]
     bool streams;  // past the caches, as results that do not fit them anyway
 
     Forward(const Problem<T>& problem, const Weights<T>& weights, T* spikes, const Tape<T>* kept, int64_t index, Arena<T> arena)
@@ -92,7 +92,7 @@ struct Forward {
             load_tile<T>(before.refractory + at + n, p.neurons, block.rows, columns, tile);
             for (int c = 0; c < columns; ++c) refractory[n + c] = tile[c];
             load_tile<T>(before.spikes + at + n, p.neurons, block.rows, columns, tile);
-            for (int c = 0; c < kLanes; ++c) emitted[n + c] = (uint16_t)positive(tile[c]);
+            for (int c = 0; c < kLanes; ++c) emitted[n + c] = (uint16_t)positive<T>(tile[c]);
             for (int64_t k = 0; k < p.delays; ++k) {
                 const T* currents = before.currents + (block.first * p.delays + k) * p.neurons + n;
                 load_tile<T>(currents, p.delays * p.neurons, block.rows, columns, tile);
@@ -109,7 +109,7 @@ struct Forward {
             store_vectors(adaptation + n, p.neurons, columns, after.adaptation + at + n);
             store_vectors(refractory + n, p.neurons, columns, after.refractory + at + n);
             Vec<T> tile[kLanes];
-            for (int c = 0; c < columns; ++c) tile[c] = spread(emitted[n + c], pulse);
+            for (int c = 0; c < columns; ++c) tile[c] = spread<T>(emitted[n + c], pulse);
             store_vectors(tile, p.neurons, columns, after.spikes + at + n);
             for (int64_t k = 0; k < p.delays; ++k)
                 store_vectors(due() + k * p.neurons + n, p.delays * p.neurons, columns,
@@ -127,12 +127,12 @@ struct Forward {
     void rest(unsigned lanes) {
         const unsigned kept = kAllLanes & ~lanes;
         for (int64_t n = 0; n < p.neurons; ++n) {
-            voltage[n] = keep(kept, voltage[n]);
-            adaptation[n] = keep(kept, adaptation[n]);
-            refractory[n] = keep(kept, refractory[n]);
+            voltage[n] = keep<T>(kept, voltage[n]);
+            adaptation[n] = keep<T>(kept, adaptation[n]);
+            refractory[n] = keep<T>(kept, refractory[n]);
             emitted[n] &= (uint16_t)kept;
         }
-        for (int64_t i = 0; i < p.delays * p.neurons; ++i) due()[i] = keep(kept, due()[i]);
+        for (int64_t i = 0; i < p.delays * p.neurons; ++i) due()[i] = keep<T>(kept, due()[i]);
     }
 
     void deliver() {
@@ -145,7 +145,7 @@ struct Forward {
         int64_t count = 0;
         for (int64_t n = 0; n < p.neurons; ++n) {
             active[count] = (int32_t)(p.inputs + n);
-            value[count] = spread(emitted[n], pulse);
+            value[count] = spread<T>(emitted[n], pulse);
             count += emitted[n] != 0;
         }
         if (w.sparse[1]) {
@@ -168,15 +168,15 @@ struct Forward {
     // Locals throughout: a store to a vector may alias whatever is reached through a pointer.
     void update(int64_t t) {
         const Problem<T> c = p;
-        const int64_t neurons = c.neurons, at = (block.index * c.steps + t) * neurons;
+        const int64_t neurons = c.neurons, at = (block.index * c.steps + t) * neurons, width = c.widest();
         const int rows = block.rows;
-        const unsigned present = (1u << rows) - 1;
+        const unsigned present = block.present();
         Vec<T>*const v = voltage, *const b = adaptation, *const wait = refractory, *const arrived = due();
-        Vec<T>* const compared_out = tape ? (Vec<T>*)tape->voltage + at : nullptr;
+        T* const compared_out = tape ? tape->voltage + block.index * c.tape_numbers() + t * neurons * width : nullptr;
         uint16_t* const blocked_out = tape ? tape->blocked + at : nullptr;
         uint16_t* const spikes = emitted;
-        const T one_pulse = pulse, dt = (T)c.dt;
-        const bool around_cache = streams;
+        const T one_pulse = pulse;
+        const bool around_cache = streams && width == kLanes;
         const T* const noise_row = c.noise ? c.noise + (t * c.batch + block.first) * neurons : nullptr;
         Vec<T> noise[kLanes];
         for (int64_t n = 0; n < neurons; ++n) {
@@ -187,25 +187,25 @@ struct Forward {
             Vec<T> current = arrived[n];
             arrived[n] = Vec<T>{};
             if (noise_row) current += noise[n % kLanes];
-            const T baseline = c.threshold[n], beta = c.beta[n];
-            const Vec<T> spike = spread(spikes[n], one_pulse);
-            const Vec<T> adapted = c.adaptation_decay[n] * b[n] + c.adaptation_gain(n) * spike;
-            const Vec<T> threshold = baseline + beta * adapted;
-            const Vec<T> reset = c.reset_by == kCurrent ? threshold : c.reset_by == kCrossed ? baseline + beta * b[n] : splat(baseline);
-            const Vec<T> next = c.membrane_decay[n] * v[n] + c.current_gain(n) * current - (dt * spike) * reset;
+            const unsigned emitted_here = spikes[n];
+            const Vec<T> adaptation_after = adapted(c, n, b[n], emitted_here, one_pulse);
+            const Vec<T> threshold = threshold_of(c, n, adaptation_after);
+            const Vec<T> lost = keep<T>(emitted_here, reset_of(c, n, threshold, b[n]));  // dt times a spike is 1
+            const Vec<T> next = multiply_add<T>(splat(c.membrane_decay[n]), v[n], splat(c.current_gain(n)) * current - lost);
             const Vec<T> compared = c.fires_on_new_voltage ? next : v[n];
             const Vec<T> waiting = wait[n];
-            const unsigned silent = positive(waiting);
-            const unsigned fired = positive(compared - threshold) & ~silent & present;
-            wait[n] = at_least_zero<T>(waiting - 1) + spread(fired, c.refractory_period[n]);
+            const unsigned silent = positive<T>(waiting);
+            const unsigned fired = positive<T>(compared - threshold) & ~silent & present;
+            wait[n] = at_least_zero<T>(waiting - 1) + spread<T>(fired, c.refractory_period[n]);
             v[n] = next;
-            b[n] = adapted;
+            b[n] = adaptation_after;
             spikes[n] = (uint16_t)fired;
             if (compared_out) {
+                T* const to = compared_out + n * width;
                 if (around_cache)
-                    stream(compared, compared_out + n);
+                    stream<T>(compared, (Vec<T>*)to);
                 else
-                    compared_out[n] = compared;
+                    *(UnalignedVec<T>*)to = (UnalignedVec<T>)compared;
                 blocked_out[n] = (uint16_t)silent;
             }
         }
@@ -218,7 +218,7 @@ struct Forward {
         uint16_t* active_inputs = tape->inputs + (block.index * p.steps + t) * p.inputs;
         for (int64_t j = 0; j < p.inputs; ++j) active_inputs[j] = inputs.lanes[j];
         tape->plain[block.index * p.steps + t] = inputs.plain;
-        const int64_t length = segment_steps(p.neurons);
+        const int64_t length = segment_steps(p.neurons, kLanes);
         if (t % length == 0) {
             const int64_t segments = (p.steps + length - 1) / length;
             Vec<T>* kept = (Vec<T>*)tape->adaptation + (block.index * segments + t / length) * p.neurons;
@@ -228,13 +228,15 @@ struct Forward {
 
     void write_spikes(int64_t t) {
         T* const out = spikes_out + (t * p.batch + block.first) * p.neurons;
-        if (!streams || block.rows < kLanes || (uintptr_t)out % 64) {
+        if (!streams || (uintptr_t)out % alignof(Vec<T>)) {
             write_rows(out);
             return;
         }
         write_rows(staged);
-        const Vec<T>* const from = (const Vec<T>*)staged;
-        for (int64_t n = 0; n < p.neurons; ++n) stream(from[n], (Vec<T>*)out + n);
+        const int64_t count = block.rows * p.neurons;
+        int64_t i = 0;
+        for (; i + kLanes <= count; i += kLanes) stream<T>(*(const Vec<T>*)(staged + i), (Vec<T>*)(out + i));
+        for (; i < count; ++i) out[i] = staged[i];
     }
 
     void write_rows(T* out) {

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <system_error>
 #include <thread>
 
 #include "problem.hpp"
@@ -16,9 +17,7 @@
 namespace lsnn {
 namespace {
 
-enum Isa { kBaseline_ = 0, kAvx2 = 1, kAvx512 = 2 };
-
-Isa best_isa() {
+Variant best_variant() {
 #if defined(__x86_64__) && defined(__GNUC__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
@@ -26,31 +25,31 @@ Isa best_isa() {
         return kAvx512;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kAvx2;
 #endif
-    return kBaseline_;
+    return kAny;
 }
 
-std::atomic<int> chosen_isa{best_isa()};
+std::atomic<int64_t> chosen_variant{best_variant()};
 
 template <class T>
-const Kernels<T>& kernels_of(int isa);
+const Kernels<T>& kernels_of(int64_t variant);
 
 template <>
-const Kernels<float>& kernels_of<float>(int isa) {
+const Kernels<float>& kernels_of<float>(int64_t variant) {
 #if defined(__x86_64__) && defined(__GNUC__)
-    if (isa == kAvx512) return avx512::kernels_float();
-    if (isa == kAvx2) return avx2::kernels_float();
+    if (variant == kAvx512) return avx512::kernels_float();
+    if (variant == kAvx2) return avx2::kernels_float();
 #endif
-    (void)isa;
+    (void)variant;
     return baseline::kernels_float();
 }
 
 template <>
-const Kernels<double>& kernels_of<double>(int isa) {
+const Kernels<double>& kernels_of<double>(int64_t variant) {
 #if defined(__x86_64__) && defined(__GNUC__)
-    if (isa == kAvx512) return avx512::kernels_double();
-    if (isa == kAvx2) return avx2::kernels_double();
+    if (variant == kAvx512) return avx512::kernels_double();
+    if (variant == kAvx2) return avx2::kernels_double();
 #endif
-    (void)isa;
+    (void)variant;
     return baseline::kernels_double();
 }
 
@@ -76,18 +75,31 @@ void for_blocks(int64_t blocks, int64_t threads, const Work& work) {
         for (int64_t block = thread; block < blocks; block += threads) work(thread, block);
     };
     std::vector<std::thread> helpers;
-    for (int64_t thread = 1; thread < threads; ++thread) helpers.emplace_back(share, thread);
+    helpers.reserve(threads);
+    int64_t started = 1;
+    try {
+        for (; started < threads; ++started) helpers.emplace_back(share, started);
+    } catch (const std::system_error&) {
+        // The system has no thread left: this one does the rest.
+        for (int64_t thread = started; thread < threads; ++thread) share(thread);
+    }
     share(0);
     for (std::thread& each : helpers) each.join();
 }
 
-template <class T>
-int64_t used_threads(const Problem<T>& p) {
-    const int64_t blocks = (p.batch + 15) / 16;
+// Few samples are spread over all threads, in narrower vectors if that suffices; many fill the widest ones.
+Plan plan(int64_t steps, int64_t batch, int64_t inputs, int64_t neurons, int64_t most_threads) {
     // Starting a thread takes longer than a small piece of work.
-    const int64_t work = p.steps * p.batch * (p.inputs + p.neurons);
-    const int64_t wanted = work < 100000 ? 1 : p.threads;
-    return wanted < 1 ? 1 : wanted < blocks ? wanted : blocks;
+    const int64_t work = steps * batch * (inputs + neurons);
+    const int64_t wanted = work < 100000 || most_threads < 1 ? 1 : most_threads;
+    const int64_t share = (batch + wanted - 1) / wanted;
+    int64_t variant = chosen_variant;
+    if (variant == kAvx512 && share <= lanes_of(kAvx2)) variant = kAvx2;
+    const int64_t lanes = lanes_of(variant);
+    const int64_t filled = (batch + lanes - 1) / lanes;
+    const int64_t even = (filled + wanted - 1) / wanted * wanted;
+    const int64_t blocks = even < batch ? even : batch < 1 ? 1 : batch;
+    return {variant, lanes, blocks, wanted < blocks ? wanted : blocks};
 }
 
 // Above this share of synapses, rows without gaps are faster than lists.
@@ -95,8 +107,8 @@ constexpr double kDense = 0.4;
 
 // Where the vector of target `i` lies.
 template <class T>
-uint32_t offset_of(int64_t i) {
-    return static_cast<uint32_t>(i * 16 * static_cast<int64_t>(sizeof(T)));
+uint32_t offset_of(const Weights<T>& w, int64_t i) {
+    return static_cast<uint32_t>(i * w.lanes * static_cast<int64_t>(sizeof(T)));
 }
 
 template <class T>
@@ -119,13 +131,13 @@ void list_synapses(Weights<T>& w, const T* weight, int64_t posts, int64_t pres) 
     std::vector<int64_t> next(w.start.begin(), w.start.end() - 1);
     for (int64_t i = 0; i < posts; ++i)
         for (int64_t j = 0; j < pres; ++j)
-            if (w.is_sparse(j) && weight[i * pres + j] != 0) w.synapses[next[j]++] = {offset_of<T>(i), weight[i * pres + j]};
+            if (w.is_sparse(j) && weight[i * pres + j] != 0) w.synapses[next[j]++] = {offset_of<T>(w, i), weight[i * pres + j]};
     for (int64_t j = 0; j < pres; ++j) {
         if (next[j] == w.start[j + 1]) continue;
         // A target that none of the last four has: that of the row's first, or one that the short row leaves out.
         int64_t filler = 0;
-        for (int64_t s = w.start[j]; count[j] < 4 && s < next[j]; ++s) filler += w.synapses[s].offset == offset_of<T>(filler);
-        const uint32_t offset = count[j] < 4 ? offset_of<T>(filler) : w.synapses[w.start[j]].offset;
+        for (int64_t s = w.start[j]; count[j] < 4 && s < next[j]; ++s) filler += w.synapses[s].offset == offset_of<T>(w, filler);
+        const uint32_t offset = count[j] < 4 ? offset_of<T>(w, filler) : w.synapses[w.start[j]].offset;
         while (next[j] < w.start[j + 1]) w.synapses[next[j]++] = {offset, 0};
     }
 }
@@ -145,11 +157,11 @@ void pack(Weights<T>& w, int part, const T* weight, int64_t posts, int64_t chann
 }
 
 template <class T>
-Weights<T>* prepare(const T* weight, int64_t inputs, int64_t neurons, int64_t delays) {
+Weights<T>* prepare(const T* weight, int64_t inputs, int64_t neurons, int64_t delays, int64_t lanes) {
     auto made = std::make_unique<Weights<T>>();
     Weights<T>& w = *made;
     const int64_t posts = delays * neurons, pres = inputs + neurons;
-    w.inputs = inputs, w.neurons = neurons, w.delays = delays;
+    w.inputs = inputs, w.neurons = neurons, w.delays = delays, w.lanes = lanes;
     const int64_t bounds[3] = {0, inputs, pres};
     for (int part = 0; part < 2; ++part) {
         const int64_t first = bounds[part], last = bounds[part + 1];
@@ -165,22 +177,22 @@ Weights<T>* prepare(const T* weight, int64_t inputs, int64_t neurons, int64_t de
 template <class T>
 void forward(const Problem<T>& p, const Weights<T>& w, const State<const T>& before, const State<T>& after, T* spikes,
              const Tape<T>* tape) {
-    const Kernels<T>& kernels = kernels_of<T>(chosen_isa);
-    const int64_t threads = used_threads(p), size = scratch_numbers(p);
+    const Kernels<T>& kernels = kernels_of<T>(p.plan.variant);
+    const int64_t threads = p.plan.threads, size = scratch_numbers(p);
     Buffer<T> scratch(threads * size);
-    for_blocks((p.batch + 15) / 16, threads, [&](int64_t thread, int64_t block) {
+    for_blocks(p.plan.blocks, threads, [&](int64_t thread, int64_t block) {
         kernels.forward(p, w, before, after, spikes, tape, block, scratch.data() + thread * size);
     });
 }
 
 template <class T>
 void backward(const Problem<T>& p, const Weights<T>& w, const Tape<T>& tape, const Gradients<T>& gradients) {
-    const Kernels<T>& kernels = kernels_of<T>(chosen_isa);
-    const int64_t threads = used_threads(p), size = scratch_numbers(p);
+    const Kernels<T>& kernels = kernels_of<T>(p.plan.variant);
+    const int64_t threads = p.plan.threads, size = scratch_numbers(p);
     const int64_t pres = p.inputs + p.neurons, width = padded(p.neurons), posts = p.delays * p.neurons;
     const int64_t gradient_size = pres * p.delays * width;
     Buffer<T> scratch(threads * size), sums(threads * gradient_size);
-    for_blocks((p.batch + 15) / 16, threads, [&](int64_t thread, int64_t block) {
+    for_blocks(p.plan.blocks, threads, [&](int64_t thread, int64_t block) {
         T* const sum = sums.data() + thread * gradient_size;
         if (block == thread) std::memset(sum, 0, gradient_size * sizeof(T));
         kernels.backward(p, w, tape, gradients, block, sum, scratch.data() + thread * size);
@@ -199,9 +211,10 @@ void backward(const Problem<T>& p, const Weights<T>& w, const Tape<T>& tape, con
 }  // namespace lsnn
 
 #define LSNN_INTERFACE(suffix, T)                                                                                     \
-    LSNN_EXPORT void* lsnn_prepare_##suffix(const T* weight, int64_t inputs, int64_t neurons, int64_t delays) {       \
+    LSNN_EXPORT void* lsnn_prepare_##suffix(const T* weight, int64_t inputs, int64_t neurons, int64_t delays,         \
+                                            int64_t lanes) {                                                          \
         try {                                                                                                         \
-            return lsnn::prepare<T>(weight, inputs, neurons, delays);                                                 \
+            return lsnn::prepare<T>(weight, inputs, neurons, delays, lanes);                                          \
         } catch (const std::bad_alloc&) {                                                                             \
             return nullptr;                                                                                           \
         }                                                                                                             \
@@ -230,12 +243,17 @@ void backward(const Problem<T>& p, const Weights<T>& w, const Tape<T>& tape, con
 LSNN_INTERFACE(float, float)
 LSNN_INTERFACE(double, double)
 
+// How a sequence is to be computed; forwards and backwards alike, for the tape follows from it.
+LSNN_EXPORT void lsnn_plan(int64_t steps, int64_t batch, int64_t inputs, int64_t neurons, int64_t threads, lsnn::Plan* plan) {
+    *plan = lsnn::plan(steps, batch, inputs, neurons, threads);
+}
+
 // The tape's sizes follow from this.
-LSNN_EXPORT int64_t lsnn_segment_steps(int64_t neurons) { return lsnn::segment_steps(neurons); }
+LSNN_EXPORT int64_t lsnn_segment_steps(int64_t neurons, int64_t lanes) { return lsnn::segment_steps(neurons, lanes); }
 
 // Use the kernels for a lesser processor (0: every one, 1: AVX2, 2: AVX-512) or, below 0, for this one; return whose.
 LSNN_EXPORT int lsnn_choose_isa(int wanted) {
-    const int best = lsnn::best_isa();
-    if (wanted <= best) lsnn::chosen_isa = wanted < 0 ? best : wanted;
-    return lsnn::chosen_isa;
+    const lsnn::Variant best = lsnn::best_variant();
+    if (wanted <= best) lsnn::chosen_variant = wanted < 0 ? static_cast<int64_t>(best) : wanted;
+    return static_cast<int>(lsnn::chosen_variant);
 }

@@ -1,4 +1,4 @@
-// The recurrence of engine/reference.py and its adjoint, for one block of 16 samples, over a whole sequence.
+// The recurrence of engine/reference.py and its adjoint, for one block of samples, over a whole sequence.
 #pragma once
 
 #include "backward.hpp"

@@ -4,6 +4,7 @@
 #include <immintrin.h>
 #include <vector>
 #define LSNN_ISA avx2
+#define LSNN_LANES 8
 #define LSNN_AVX2
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)

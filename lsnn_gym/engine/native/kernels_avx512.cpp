@@ -4,6 +4,7 @@
 #include <immintrin.h>
 #include <vector>
 #define LSNN_ISA avx512
+#define LSNN_LANES 16
 #define LSNN_AVX512
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"))), apply_to = function)

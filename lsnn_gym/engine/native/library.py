@@ -10,18 +10,22 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-LANES = 16
-"""Samples that the kernels compute side by side: a block."""
-
 RESETS = {"current": 0, "crossed": 1, "baseline": 2}
 """``CellModel.reset_by`` as the kernels number it."""
 
 
+class Plan(ctypes.Structure):
+    """``lsnn::Plan`` of problem.hpp: which kernels compute a sequence, and how its samples are spread."""
+
+    _fields_ = tuple((name, c_int64) for name in ("variant", "lanes", "blocks", "threads"))
+
+
 class Problem(ctypes.Structure):
-    """``lsnn::Problem`` of problem.hpp."""
+    """``lsnn::Problem``."""
 
     _fields_ = (
-        *((name, c_int64) for name in ("steps", "batch", "inputs", "neurons", "delays", "threads")),
+        ("plan", Plan),
+        *((name, c_int64) for name in ("steps", "batch", "inputs", "neurons", "delays")),
         *(
             (name, c_int32)
             for name in (
@@ -91,7 +95,7 @@ class Functions(NamedTuple):
 
 def _functions(library: ctypes.CDLL, suffix: str) -> Functions:
     found = Functions(*(getattr(library, f"lsnn_{name}_{suffix}") for name in Functions._fields))
-    found.prepare.argtypes = [c_void_p, c_int64, c_int64, c_int64]
+    found.prepare.argtypes = [c_void_p, c_int64, c_int64, c_int64, c_int64]
     found.prepare.restype = c_void_p
     found.release.argtypes = [c_void_p]
     found.release.restype = None
@@ -110,7 +114,9 @@ class Library:
     def __init__(self, path: str) -> None:
         self._library = ctypes.CDLL(path)
         self._library.lsnn_segment_steps.restype = c_int64
-        self._library.lsnn_segment_steps.argtypes = [c_int64]
+        self._library.lsnn_segment_steps.argtypes = [c_int64, c_int64]
+        self._library.lsnn_plan.restype = None
+        self._library.lsnn_plan.argtypes = [*[c_int64] * 5, POINTER(Plan)]
         self._functions = {
             torch.float32: _functions(self._library, "float"),
             torch.float64: _functions(self._library, "double"),
@@ -120,9 +126,15 @@ class Library:
         """Return the kernels for numbers of ``dtype``: float32 or float64."""
         return self._functions[dtype]
 
-    def segment_steps(self, neurons: int) -> int:
+    def plan(self, steps: int, batch: int, inputs: int, neurons: int, threads: int) -> Plan:
+        """Return how to compute a sequence with at most ``threads`` threads."""
+        plan = Plan()
+        self._library.lsnn_plan(steps, batch, inputs, neurons, threads, plan)
+        return plan
+
+    def segment_steps(self, neurons: int, lanes: int) -> int:
         """Return after how many steps the tape keeps the adaptation again."""
-        return self._library.lsnn_segment_steps(neurons)
+        return self._library.lsnn_segment_steps(neurons, lanes)
 
     def choose_isa(self, wanted: int = -1) -> int:
         """Use the kernels for a lesser processor: 0 for any, 1 with AVX2, 2 with AVX-512; -1 for this one's best.
@@ -149,13 +161,14 @@ class PreparedWeights:
         functions: Of the weights' type.
         weight: Contiguous, on the CPU.
         num_delays: D.
+        lanes: Samples that the kernels compute side by side.
     """
 
-    def __init__(self, functions: Functions, weight: Tensor, num_delays: int) -> None:
+    def __init__(self, functions: Functions, weight: Tensor, num_delays: int, lanes: int) -> None:
         num_neurons = len(weight) // num_delays
         num_inputs = weight.shape[1] - num_neurons
         self._release = functions.release
-        self.handle = functions.prepare(weight.data_ptr(), num_inputs, num_neurons, num_delays)
+        self.handle = functions.prepare(weight.data_ptr(), num_inputs, num_neurons, num_delays, lanes)
         if not self.handle:
             raise MemoryError(f"no memory for weights {tuple(weight.shape)} in the native engine's form")
 

@@ -8,11 +8,21 @@ namespace lsnn {
 
 enum ResetBy : int32_t { kCurrent = 0, kCrossed = 1, kBaseline = 2 };
 
+// Kernels, by processor, and how many samples each computes side by side.
+enum Variant : int64_t { kAny = 0, kAvx2 = 1, kAvx512 = 2 };
+inline int64_t lanes_of(int64_t variant) { return variant == kAvx512 ? 16 : variant == kAvx2 ? 8 : 4; }
+
+// Which kernels compute a sequence, and how its samples are spread: over blocks, of which a thread has some.
+struct Plan {
+    int64_t variant, lanes, blocks, threads;
+};
+
 // One sequence of T steps of B networks of N neurons with I inputs and D delays. All arrays are contiguous.
-// The layout is repeated in native/__init__.py.
+// The layout is repeated in native/library.py.
 template <class T>
 struct Problem {
-    int64_t steps, batch, inputs, neurons, delays, threads;
+    Plan plan;
+    int64_t steps, batch, inputs, neurons, delays;
     // Choices in which the published cells differ; see neurons.CellModel.
     int32_t fires_on_new_voltage, normalised_by_baseline, reset_by, scaled_current, scaled_adaptation, stops_spike_gradient;
     double dt, dampening_factor;
@@ -24,6 +34,12 @@ struct Problem {
     // The factors with which a current enters the voltage, and a spike the adaptation.
     T current_gain(int64_t n) const { return scaled_current ? 1 - membrane_decay[n] : 1; }
     T adaptation_gain(int64_t n) const { return scaled_adaptation ? 1 - adaptation_decay[n] : 1; }
+
+    // Blocks are about equal: the first sample of one, and the most that one has.
+    int64_t first_of(int64_t block) const { return block * batch / plan.blocks; }
+    int64_t widest() const { return (batch + plan.blocks - 1) / plan.blocks; }
+    // Numbers that a block's voltages take on the tape. A vector may reach beyond its samples, into the next neuron's.
+    int64_t tape_numbers() const { return steps * neurons * widest() + plan.lanes; }
 };
 
 // A state of B networks: voltage, spikes, adaptation, refractory [B, N] each, currents [B, D, N].
@@ -32,11 +48,11 @@ struct State {
     T *voltage, *spikes, *adaptation, *refractory, *currents;
 };
 
-// What the forward pass leaves to the backward pass, for blocks of 16 samples.
+// What the forward pass leaves to the backward pass.
 template <class T>
 struct Tape {
-    T* voltage;         // [blocks, T, N, 16]: that is compared with the threshold
-    T* adaptation;      // [blocks, segments, N, 16]: before the first step of each segment
+    T* voltage;         // [blocks, tape_numbers], as [T, N, widest]: that is compared with the threshold
+    T* adaptation;      // [blocks, segments, N, lanes]: before the first step of each segment
     uint16_t* spikes;   // [blocks, T, N]: of the step before, after resets
     uint16_t* blocked;  // [blocks, T, N]: refractory
     uint16_t* inputs;   // [blocks, T, I]: active
@@ -58,7 +74,7 @@ constexpr int kGroup = 8;  // sums at a time of a dense part: as many as there a
 
 template <class T>
 struct Synapse {
-    uint32_t offset;  // k N + i: neuron i, after k further steps; in bytes of vectors of 16 samples
+    uint32_t offset;  // k N + i: neuron i, after k further steps; in bytes of vectors of as many samples as lanes
     T weight;
 };
 
@@ -66,7 +82,7 @@ struct Synapse {
 // Many: rows for either direction.
 template <class T>
 struct Weights {
-    int64_t inputs, neurons, delays;
+    int64_t inputs, neurons, delays, lanes;
     bool sparse[2];                        // of inputs, of neurons
     std::vector<int64_t> start;            // [I + N + 1], into synapses
     std::vector<Synapse<T>> synapses;      // sorted by presynaptic channel, then by post; filled up to fours
@@ -78,8 +94,8 @@ struct Weights {
 };
 
 // Steps between two adaptations kept on the tape; those between are computed anew, in what fits a cache.
-inline int64_t segment_steps(int64_t neurons) {
-    const int64_t fitting = (256 << 10) / (64 * neurons);
+inline int64_t segment_steps(int64_t neurons, int64_t lanes) {
+    const int64_t fitting = (256 << 10) / (4 * lanes * neurons);
     return fitting < 4 ? 4 : fitting > 64 ? 64 : fitting;
 }
 
@@ -93,6 +109,7 @@ struct Kernels {
                      T* by_weight, T* scratch);
 };
 
+// Whole vectors, whatever the number of lanes.
 inline int64_t padded(int64_t count) { return (count + 15) / 16 * 16; }
 // Slots of a ring of currents or errors: a window of D slots moves through it and is copied back when it is through.
 inline int64_t ring_slots(int64_t delays) { return delays == 1 ? 2 : 4 * delays; }
@@ -102,7 +119,8 @@ template <class T>
 int64_t scratch_numbers(const Problem<T>& p) {
     const int64_t neurons = padded(p.neurons), inputs = padded(p.inputs);
     const int64_t rings = 2 * ring_slots(p.delays) * neurons;
-    return 16 * (9 * neurons + rings + 2 * inputs + segment_steps(p.neurons) * neurons) + 4 * (neurons + inputs) + 512;
+    const int64_t vectors = 9 * neurons + rings + 2 * inputs + segment_steps(p.neurons, p.plan.lanes) * neurons;
+    return p.plan.lanes * vectors + 4 * (neurons + inputs) + 512;
 }
 
 namespace avx512 {
