@@ -143,6 +143,17 @@ struct Backward {
         }
     }
 
+    // Ask for what step t - 1 will read of these neurons: a little at a time, for many requests at once get lost.
+    LSNN_INLINE void fetch(const Problem<T>& c, int64_t t, int64_t first, int count) const {
+        constexpr int line = 64 / (int)sizeof(T);
+        if (t == 0) return;
+        if (first % line == 0)
+            for (int row = 0; row < block.rows; ++row)
+                __builtin_prefetch(out.by_spikes + ((t - 1) * c.batch + block.first + row) * c.neurons + first);
+        const T* const voltages = tape.voltage + block.index * c.tape_numbers() + (t - 1) * c.neurons * c.widest();
+        for (int64_t i = first * c.widest(); i < (first + count) * c.widest(); i += line) __builtin_prefetch(voltages + i);
+    }
+
     // Take the errors of step t + 1 and later, and of the state after step t, back through step t.
     void retreat(int64_t t, const Vec<T>* before) {
         const Problem<T> c = p;
@@ -159,6 +170,7 @@ struct Backward {
         constexpr int tile = kLanes < kGroup ? kGroup : kLanes;
         for (int64_t first = 0; first < c.neurons; first += tile) {
             const int columns = c.neurons - first < tile ? (int)(c.neurons - first) : tile;
+            fetch(c, t, first, tile);
             Vec<T> outside[tile];
             for (int part = 0; part < columns; part += kLanes) {
                 const int here = columns - part < kLanes ? columns - part : kLanes;
@@ -330,7 +342,6 @@ struct Backward {
             const int64_t from = (end - 1) / length * length;
             follow_adaptation(from, end);
             for (int64_t t = end - 1; t >= from; --t) {
-                if (t > 0) fetch_rows(block, out.by_spikes, t - 1, p.neurons);
                 retreat(t, course + (t - from) * p.neurons);
                 add_weight_gradient(t);
                 write_errors(t);
