@@ -155,8 +155,9 @@ struct Backward {
     }
 
     // Take the errors of step t + 1 and later, and of the state after step t, back through step t.
+    template <bool Usual>
     void retreat(int64_t t, const Vec<T>* before) {
-        const Problem<T> c = p;
+        const Problem<T> c = Usual ? p.with_usual_cell() : p;
         const int64_t at = (block.index * c.steps + t) * c.neurons;
         const int64_t tape_width = c.widest();
         const T* const compared = tape.voltage + block.index * c.tape_numbers() + t * c.neurons * tape_width;
@@ -337,12 +338,16 @@ struct Backward {
     }
 
     void run() {
+        const bool usual = p.has_usual_cell();
         load();
         for (int64_t end = p.steps; end > 0;) {
             const int64_t from = (end - 1) / length * length;
             follow_adaptation(from, end);
             for (int64_t t = end - 1; t >= from; --t) {
-                retreat(t, course + (t - from) * p.neurons);
+                if (usual)
+                    retreat<true>(t, course + (t - from) * p.neurons);
+                else
+                    retreat<false>(t, course + (t - from) * p.neurons);
                 add_weight_gradient(t);
                 write_errors(t);
                 if (const unsigned lanes = block.resets(t)) forget(lanes);

@@ -66,6 +66,7 @@ struct Forward {
     int64_t slot = 0;
     T pulse;       // what a spike is: 1/dt
     T* staged;     // a step's spikes: [lanes, N]
+    bool usual;
     bool streams;  // past the caches, as results that do not fit them anyway
 
     Forward(const Problem<T>& problem, const Weights<T>& weights, T* spikes, const Tape<T>* kept, int64_t index, Arena<T> arena)
@@ -75,7 +76,7 @@ struct Forward {
           value(arena.vectors(padded(problem.neurons) + padded(problem.inputs))),
           emitted(arena.bits(padded(problem.neurons))),
           active(arena.indices(padded(problem.neurons))), inputs(arena, block, (T)(1 / problem.dt)), pulse((T)(1 / problem.dt)),
-          staged((T*)arena.vectors(problem.neurons)),
+          staged((T*)arena.vectors(problem.neurons)), usual(problem.has_usual_cell()),
           streams(problem.steps * problem.batch * problem.neurons * (int64_t)sizeof(T) > kCached) {}
 
     Vec<T>* due() { return ring + slot * p.neurons; }
@@ -160,14 +161,18 @@ struct Forward {
         inputs.read(t);
         keep_on_tape(t);
         deliver();
-        update(t);
+        if (usual)
+            update<true>(t);
+        else
+            update<false>(t);
         write_spikes(t);
         turn_ring();
     }
 
     // Locals throughout: a store to a vector may alias whatever is reached through a pointer.
+    template <bool Usual>
     void update(int64_t t) {
-        const Problem<T> c = p;
+        const Problem<T> c = Usual ? p.with_usual_cell() : p;
         const int64_t neurons = c.neurons, at = (block.index * c.steps + t) * neurons, width = c.widest();
         const int rows = block.rows;
         const unsigned present = block.present();

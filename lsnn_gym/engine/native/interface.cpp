@@ -2,6 +2,7 @@
 #include <atomic>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <system_error>
 #include <thread>
@@ -67,21 +68,48 @@ private:
     std::unique_ptr<char[]> memory_;
 };
 
-// Call work(thread, block) for every block. Which thread has which block depends on their numbers alone, so that
-// sums over a thread's blocks come out the same each time.
+// Blocks in chains (0, C, 2 C, ... are the first of C). A chain's blocks come one after another, by whichever thread
+// is free: no thread waits for a slower one, and yet sums over a chain come out the same each time.
+class Chains {
+public:
+    Chains(int64_t blocks, int64_t chains) : blocks_(blocks), next_(chains), busy_(chains, 0) {
+        for (int64_t chain = 0; chain < chains; ++chain) next_[chain] = chain;
+    }
+    // Give back the chain of the last block (or -1); return a block to work at, or -1 if there is none left.
+    int64_t take(int64_t last) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        const auto chains = static_cast<int64_t>(next_.size());
+        if (last >= 0) busy_[last % chains] = 0;
+        int64_t found = -1;
+        for (int64_t chain = 0; chain < chains; ++chain)
+            if (!busy_[chain] && next_[chain] < blocks_ && (found < 0 || next_[chain] < next_[found])) found = chain;
+        if (found < 0) return -1;
+        busy_[found] = 1;
+        const int64_t block = next_[found];
+        next_[found] += chains;
+        return block;
+    }
+
+private:
+    std::mutex mutex_;
+    const int64_t blocks_;
+    std::vector<int64_t> next_;
+    std::vector<char> busy_;
+};
+
+// Call work(thread, block) for every block.
 template <class Work>
-void for_blocks(int64_t blocks, int64_t threads, const Work& work) {
+void for_blocks(int64_t blocks, int64_t chains, int64_t threads, const Work& work) {
+    Chains todo(blocks, chains);
     auto share = [&](int64_t thread) {
-        for (int64_t block = thread; block < blocks; block += threads) work(thread, block);
+        for (int64_t block = todo.take(-1); block >= 0; block = todo.take(block)) work(thread, block);
     };
     std::vector<std::thread> helpers;
     helpers.reserve(threads);
-    int64_t started = 1;
     try {
-        for (; started < threads; ++started) helpers.emplace_back(share, started);
+        for (int64_t thread = 1; thread < threads; ++thread) helpers.emplace_back(share, thread);
     } catch (const std::system_error&) {
-        // The system has no thread left: this one does the rest.
-        for (int64_t thread = started; thread < threads; ++thread) share(thread);
+        // The system has no thread left: those that there are do it all.
     }
     share(0);
     for (std::thread& each : helpers) each.join();
@@ -180,7 +208,7 @@ void forward(const Problem<T>& p, const Weights<T>& w, const State<const T>& bef
     const Kernels<T>& kernels = kernels_of<T>(p.plan.variant);
     const int64_t threads = p.plan.threads, size = scratch_numbers(p);
     Buffer<T> scratch(threads * size);
-    for_blocks(p.plan.blocks, threads, [&](int64_t thread, int64_t block) {
+    for_blocks(p.plan.blocks, p.plan.blocks, threads, [&](int64_t thread, int64_t block) {
         kernels.forward(p, w, before, after, spikes, tape, block, scratch.data() + thread * size);
     });
 }
@@ -191,10 +219,12 @@ void backward(const Problem<T>& p, const Weights<T>& w, const Tape<T>& tape, con
     const int64_t threads = p.plan.threads, size = scratch_numbers(p);
     const int64_t pres = p.inputs + p.neurons, width = padded(p.neurons), posts = p.delays * p.neurons;
     const int64_t gradient_size = pres * p.delays * width;
-    Buffer<T> scratch(threads * size), sums(threads * gradient_size);
-    for_blocks(p.plan.blocks, threads, [&](int64_t thread, int64_t block) {
-        T* const sum = sums.data() + thread * gradient_size;
-        if (block == thread) std::memset(sum, 0, gradient_size * sizeof(T));
+    // With more chains than threads, a thread that is done always finds another one.
+    const int64_t chains = threads == 1 ? 1 : p.plan.blocks < 2 * threads ? p.plan.blocks : 2 * threads;
+    Buffer<T> scratch(threads * size), sums(chains * gradient_size);
+    for_blocks(p.plan.blocks, chains, threads, [&](int64_t thread, int64_t block) {
+        T* const sum = sums.data() + block % chains * gradient_size;
+        if (block < chains) std::memset(sum, 0, gradient_size * sizeof(T));
         kernels.backward(p, w, tape, gradients, block, sum, scratch.data() + thread * size);
     });
     for (int64_t j0 = 0; j0 < pres; j0 += 16)
@@ -202,7 +232,7 @@ void backward(const Problem<T>& p, const Weights<T>& w, const Tape<T>& tape, con
             for (int64_t j = j0; j < pres && j < j0 + 16; ++j) {
                 const T* from = sums.data() + (j * p.delays + i / p.neurons) * width + i % p.neurons;
                 T sum = 0;
-                for (int64_t thread = 0; thread < threads; ++thread) sum += from[thread * gradient_size];
+                for (int64_t chain = 0; chain < chains; ++chain) sum += from[chain * gradient_size];
                 gradients.by_weight[i * pres + j] = sum;
             }
 }

@@ -35,6 +35,19 @@ struct Problem {
     T current_gain(int64_t n) const { return scaled_current ? 1 - membrane_decay[n] : 1; }
     T adaptation_gain(int64_t n) const { return scaled_adaptation ? 1 - adaptation_decay[n] : 1; }
 
+    bool has_usual_cell() const {
+        return !fires_on_new_voltage && !normalised_by_baseline && reset_by == kCurrent && scaled_current && scaled_adaptation &&
+               !stops_spike_gradient;
+    }
+    // The same with the choices of the usual cell, the LSNN's, which a compiler then knows.
+    Problem with_usual_cell() const {
+        Problem made = *this;
+        made.fires_on_new_voltage = made.normalised_by_baseline = made.stops_spike_gradient = 0;
+        made.scaled_current = made.scaled_adaptation = 1;
+        made.reset_by = kCurrent;
+        return made;
+    }
+
     // Blocks are about equal: the first sample of one, and the most that one has.
     int64_t first_of(int64_t block) const { return block * batch / plan.blocks; }
     int64_t widest() const { return (batch + plan.blocks - 1) / plan.blocks; }
@@ -104,7 +117,7 @@ struct Kernels {
     // Run block number `block` forwards; `tape` may be null.
     void (*forward)(const Problem<T>&, const Weights<T>&, const State<const T>&, const State<T>&, T* spikes,
                     const Tape<T>* tape, int64_t block, T* scratch);
-    // And backwards, adding to a thread's own weight gradient [I + N, D, padded N].
+    // And backwards, adding to a weight gradient [I + N, D, padded N] that no other thread adds to.
     void (*backward)(const Problem<T>&, const Weights<T>&, const Tape<T>&, const Gradients<T>&, int64_t block,
                      T* by_weight, T* scratch);
 };
