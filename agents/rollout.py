@@ -61,6 +61,10 @@ class Trajectory(NamedTuple):
         )
 
 
+_DRAWN_AT_ONCE = 64
+"""Environment steps for which random numbers are drawn together."""
+
+
 @torch.no_grad()
 def collect_episodes(
     agent: ActorCritic,
@@ -85,40 +89,28 @@ def collect_episodes(
     """
     device = generator.device
     observation, _ = env.reset(seed=seed, options=options)
-    state = agent.initial_state(env.num_envs)
+    state = agent.acting_state(env.num_envs)
     running = np.ones(env.num_envs, dtype=bool)
-    steps: list[dict[str, Any]] = []
-    start = torch.ones(1, env.num_envs, device=device)
+    record = _Record(info_keys)
+    draws = _DrawnAhead(agent, env.num_envs, generator)
+    start, going_on = torch.ones(1, env.num_envs, device=device), torch.zeros(1, env.num_envs, device=device)
     last_value = torch.zeros(env.num_envs, device=device)
     while running.any():
         seen = torch.as_tensor(observation, dtype=torch.float32, device=device)[None]
-        draws = agent.draw(1, env.num_envs, generator)
-        output, state = agent.advance(seen, state, start, draws)
+        output, state = agent.advance(seen, state, start, draws.next())
         policy = agent.policy(output)
         actions = policy.mean if deterministic else policy.sample(generator)
         observation, reward, terminated, truncated, info = env.step(agent.environment_actions(actions[0]))
-        steps.append(
-            {
-                "observations": seen,
-                "actions": actions,
-                "outputs": output.values,
-                "rewards": torch.as_tensor(reward, dtype=torch.float32, device=device)[None],
-                "valid": torch.as_tensor(running, dtype=torch.float32, device=device)[None],
-                "episode_start": start,
-                "input_draws": draws.inputs,
-                "noise": draws.noise,
-                "spikes": output.spikes,
-                "infos": {key: np.array(info[key]) for key in info_keys},
-            }
-        )
-        start = torch.zeros_like(start)
+        record.add(seen, actions, output, reward, running, info)
+        start = going_on
         ended = running & (terminated | truncated)
-        cut_off = ended & truncated & ~terminated
-        if cut_off.any():
-            value = _value_after(agent, observation, state, start, generator)
-            last_value = torch.where(torch.as_tensor(cut_off, device=device), value, last_value)
-        running &= ~ended
-    return _stack(agent, steps, last_value)
+        if ended.any():
+            cut_off = ended & truncated & ~terminated
+            if cut_off.any():
+                value = _value_after(agent, observation, agent.core.settled(state), start, generator)
+                last_value = torch.where(torch.as_tensor(cut_off, device=device), value, last_value)
+            running = running & ~ended
+    return record.trajectory(agent, draws.used(), last_value)
 
 
 def _value_after(
@@ -130,23 +122,86 @@ def _value_after(
     return policy.value[0]
 
 
-def _stack(agent: ActorCritic, steps: list[dict[str, Any]], last_value: Tensor) -> Trajectory:
-    def joined(name: str) -> Any:
-        return None if steps[0][name] is None else torch.cat([step[name] for step in steps])
+class _DrawnAhead:
+    """Random numbers of an agent that acts, drawn for many steps at once: drawing a few takes as long."""
 
-    spikes, actions = joined("spikes"), joined("actions")
-    # Of all steps at once, as in the update: elementwise functions may round by the size of their tensor.
-    policy = agent.policy(CoreOutput(joined("outputs"), spikes))
-    return Trajectory(
-        observations=joined("observations"),
-        actions=actions,
-        log_probs=policy.log_prob(actions),
-        values=policy.value,
-        rewards=joined("rewards"),
-        valid=joined("valid"),
-        episode_start=joined("episode_start"),
-        last_value=last_value,
-        draws=Draws(joined("input_draws"), joined("noise")),
-        spikes=spikes,
-        infos={key: np.stack([step["infos"][key] for step in steps]) for key in steps[0]["infos"]},
-    )
+    def __init__(self, agent: ActorCritic, batch_size: int, generator: torch.Generator) -> None:
+        self._draw = lambda: agent.draw(_DRAWN_AT_ONCE, batch_size, generator)
+        self._per_step = agent.steps_per_observation
+        self._chunks: list[Draws] = []
+        self._taken = _DRAWN_AT_ONCE
+
+    def next(self) -> Draws:
+        """Return those of the next step."""
+        if self._taken == _DRAWN_AT_ONCE:
+            self._chunks.append(self._draw())
+            self._taken = 0
+        self._taken += 1
+        return self._part(self._chunks[-1], slice(self._taken - 1, self._taken))
+
+    def used(self) -> Draws:
+        """Return all that ``next`` returned, one after another."""
+        parts = [*self._chunks[:-1], self._part(self._chunks[-1], slice(self._taken))]
+        return Draws(*(None if each[0] is None else torch.cat(each) for each in zip(*parts, strict=True)))
+
+    def _part(self, draws: Draws, steps: slice) -> Draws:
+        simulated = slice((steps.start or 0) * self._per_step, steps.stop * self._per_step)
+        return Draws(
+            None if draws.inputs is None else draws.inputs[steps],
+            None if draws.noise is None else draws.noise[simulated],
+        )
+
+
+class _Record:
+    """What happens at each step."""
+
+    def __init__(self, info_keys: Sequence[str]) -> None:
+        self._seen: list[Tensor] = []
+        self._actions: list[Tensor] = []
+        self._outputs: list[CoreOutput] = []
+        self._rewards: list[np.ndarray] = []
+        self._running: list[np.ndarray] = []
+        self._infos: dict[str, list[np.ndarray]] = {key: [] for key in info_keys}
+
+    def add(
+        self,
+        seen: Tensor,
+        actions: Tensor,
+        output: CoreOutput,
+        reward: np.ndarray,
+        running: np.ndarray,
+        info: dict[str, Any],
+    ) -> None:
+        """Note a step; what the environment may use again is copied."""
+        self._seen.append(seen)
+        self._actions.append(actions)
+        self._outputs.append(output)
+        self._rewards.append(np.array(reward, dtype=np.float32))
+        self._running.append(running)
+        for key, values in self._infos.items():
+            values.append(np.array(info[key]))
+
+    def trajectory(self, agent: ActorCritic, draws: Draws, last_value: Tensor) -> Trajectory:
+        """Return all steps."""
+        values, spikes = zip(*self._outputs, strict=True)
+        actions = torch.cat(self._actions)
+        device = actions.device
+        all_spikes = None if spikes[0] is None else torch.cat(spikes)
+        # Of all steps at once, as in the update: elementwise functions may round by the size of their tensor.
+        policy = agent.policy(CoreOutput(torch.cat(values), all_spikes))
+        valid = torch.from_numpy(np.stack(self._running).astype(np.float32)).to(device)
+        episode_start = torch.zeros_like(valid)
+        episode_start[0] = 1
+        return Trajectory(
+            observations=torch.cat(self._seen),
+            actions=actions,
+            log_probs=policy.log_prob(actions),
+            values=policy.value,
+            rewards=torch.from_numpy(np.stack(self._rewards)).to(device),
+            valid=valid,
+            episode_start=episode_start,
+            last_value=last_value,
+            draws=draws,
+            spikes=all_spikes,
+            infos={key: np.stack(values) for key, values in self._infos.items()},
+        )

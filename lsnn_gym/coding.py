@@ -45,8 +45,8 @@ class GaussianPopulationEncoder(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Return rates in Hz ``[..., V * neurons_per_value]`` for ``values`` ``[..., V]``."""
-        distance = (values[..., None] - self.preferred) / self.width
-        return (self.max_rate * torch.exp(-0.5 * distance * distance)).flatten(-2)
+        distance = values[..., None] - self.preferred
+        return (self.max_rate * torch.exp(distance.square() * (-0.5 / self.width**2))).flatten(-2)
 
 
 def bernoulli_spikes(rates: Tensor, uniform: Tensor, dt: float) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lsnn_gym.neurons import SpikingState
 from lsnn_gym.readouts import LeakyReadout
-from lsnn_gym.recurrent import NetworkSettings, SpikingRNN
+from lsnn_gym.recurrent import ActingState, NetworkSettings, NetworkState, SpikingRNN
 from lsnn_gym.rules.broadcast import Feedback
 from lsnn_gym.synapses import Synapses
 from lsnn_gym.wiring import WiredMatrix, Wiring, WiringSettings, draw_wiring
@@ -34,6 +34,17 @@ class RecurrentCore(nn.Module, ABC):
     @abstractmethod
     def initial_state(self, batch_size: int) -> Any:
         """Return the rest state of ``batch_size`` networks."""
+
+    def acting_state(self, batch_size: int) -> Any:
+        """Return the rest state in the form that is quickest to step through, without gradients.
+
+        ``forward`` may change it in place; ``settled`` copies it.
+        """
+        return self.initial_state(batch_size)
+
+    def settled(self, state: Any) -> Any:
+        """Return what ``state``, one of ``acting_state``, is now, in the form of ``initial_state``."""
+        return state
 
     @abstractmethod
     def pack(self, state: Any) -> Tensor:
@@ -107,7 +118,7 @@ def draw_readout(
 class LSNNState(NamedTuple):
     """State of an ``LSNNCore``: the network's, and the readout filters' ``[B, K]``."""
 
-    network: SpikingState
+    network: NetworkState
     readout: Tensor
 
 
@@ -146,6 +157,15 @@ class LSNNCore(RecurrentCore):
     def initial_state(self, batch_size: int) -> LSNNState:
         """Return the rest state of ``batch_size`` networks."""
         return LSNNState(self.network.initial_state(batch_size), self.readout.initial_state(batch_size))
+
+    def acting_state(self, batch_size: int) -> LSNNState:
+        """Return the rest state in the form that is quickest to step through, without gradients."""
+        return LSNNState(self.network.acting_state(batch_size), self.readout.initial_state(batch_size))
+
+    def settled(self, state: LSNNState) -> LSNNState:
+        """Return what ``state`` is now, in the form of ``initial_state``."""
+        network = state.network
+        return state._replace(network=network.settled() if isinstance(network, ActingState) else network)
 
     def pack(self, state: LSNNState) -> Tensor:
         """Return a state as one tensor ``[B, (4 + D) N + K]``."""

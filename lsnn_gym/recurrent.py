@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Literal
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lsnn_gym.engine import choose_engine
+from lsnn_gym.engine import Session, choose_engine
 from lsnn_gym.neurons import CELL_MODELS, CellModel, NeuronParameters, SpikingState, draw_population
 from lsnn_gym.settings import Settings
 from lsnn_gym.synapses import Synapses, stack_by_delay
@@ -93,6 +95,42 @@ class NetworkSettings(Settings):
         if self.delay[0] < 1:
             raise ValueError(f"delay is {list(self.delay)}: expected delays of at least 1 simulation step")
         return self
+
+
+class ActingState:
+    """State of B networks that act, kept by the engine between steps; see ``SpikingRNN.acting_state``."""
+
+    def __init__(self, begin: Callable[..., Session | None], weight: Tensor, session: Session) -> None:
+        self._begin = begin
+        self._weight = weight
+        self._session = session
+
+    @property
+    def batch_size(self) -> int:
+        """Return B."""
+        return self._session.batch_size
+
+    def run(
+        self, weight: Tensor, inputs: Tensor, reset: Tensor | None, noise_current: Tensor | None
+    ) -> Tensor:
+        """Take T steps; arguments and spikes ``[T, B, N]`` are those of ``engine.reference.run``."""
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "a state of acting_state has no gradients: use initial_state, or torch.no_grad"
+            )
+        if weight is not self._weight:
+            session = self._begin(weight, self._session.state())
+            assert session is not None  # there was one for weights of the same kind
+            self._weight, self._session = weight, session
+        return self._session.run(inputs, reset, noise_current)
+
+    def settled(self) -> SpikingState:
+        """Return a copy of the state in tensors."""
+        return self._session.state()
+
+
+NetworkState = SpikingState | ActingState
+"""What ``SpikingRNN.forward`` runs on from."""
 
 
 class SpikingRNN(nn.Module):
@@ -214,6 +252,24 @@ class SpikingRNN(nn.Module):
         delay = self.input_synapses.max_delay
         return SpikingState.zeros(batch_size, self.num_neurons, delay, weight.dtype, weight.device)
 
+    def acting_state(self, batch_size: int) -> NetworkState:
+        """Return ``batch_size`` networks at rest in the form that is quickest to step through, without gradients.
+
+        ``forward`` changes it in place where that is quicker.
+        """
+        state = self.initial_state(batch_size)
+        begin = partial(
+            self._engine.begin,
+            self.neurons,
+            dt=self.settings.dt,
+            dampening_factor=self.settings.dampening_factor,
+            model=self._model,
+        )
+        with torch.no_grad():
+            weight = self._stacked_weight(self.input_synapses)
+        session = begin(weight, state)
+        return state if session is None else ActingState(begin, weight, session)
+
     def draw_noise(self, steps: int, batch_size: int, generator: torch.Generator) -> Tensor | None:
         """Return standard normal draws ``[T, B, N]`` for ``forward``, or None for a network without noise.
 
@@ -229,32 +285,35 @@ class SpikingRNN(nn.Module):
     def forward(
         self,
         inputs: Tensor,
-        state: SpikingState,
+        state: NetworkState,
         reset: Tensor | None = None,
         noise: Tensor | None = None,
         *,
         input_synapses: Synapses | None = None,
-    ) -> tuple[Tensor, SpikingState]:
+    ) -> tuple[Tensor, Any]:
         """Run B networks through T simulation steps.
 
         Args:
             inputs: ``[T, B, I]``: spikes (0 or 1/dt), rates or currents.
-            state: Before the first step.
+            state: Before the first step; one of ``acting_state`` changes in place.
             reset: ``[T, B]``, non-zero where a network starts anew before that step; None for nowhere.
             noise: Standard normal draws ``[T, B, N]`` from ``draw_noise``; None for no noise.
             input_synapses: By which ``inputs`` reach the neurons, where another task shares the network; of the
                 network's own highest delay. None for the network's own.
 
         Returns:
-            Spikes ``[T, B, N]`` (0 or 1/dt) and the state after the last step.
+            Spikes ``[T, B, N]`` (0 or 1/dt) and the state after the last step, of the kind that was given.
 
         Raises:
             ValueError: If a shape does not fit.
+            RuntimeError: If ``state`` is one of ``acting_state`` and gradients are recorded.
         """
         entry = self.input_synapses if input_synapses is None else input_synapses
         self._check_shapes(inputs, state, reset, noise, entry.weight.shape[1])
         current = None if noise is None or self.noise_std is None else self.noise_std * noise
         weight = self._stacked_weight(entry)
+        if isinstance(state, ActingState):
+            return state.run(weight, inputs, reset, current), state
         if not (self.settings.checkpointing and torch.is_grad_enabled()):
             return self._run(weight, inputs, state, reset, current)
         length = math.isqrt(len(inputs) - 1) + 1
@@ -297,7 +356,7 @@ class SpikingRNN(nn.Module):
     def _check_shapes(
         self,
         inputs: Tensor,
-        state: SpikingState,
+        state: NetworkState,
         reset: Tensor | None,
         noise: Tensor | None,
         input_size: int,
@@ -305,8 +364,16 @@ class SpikingRNN(nn.Module):
         if inputs.dim() != 3 or inputs.shape[2] != input_size or len(inputs) == 0:
             raise ValueError(f"inputs are {tuple(inputs.shape)}: expected [T > 0, B, {input_size}]")
         steps, batch_size, _ = inputs.shape
+        if isinstance(state, ActingState):
+            if state.batch_size != batch_size:
+                raise ValueError(
+                    f"state is of {state.batch_size} networks: expected {batch_size} as inputs are {tuple(inputs.shape)}"
+                )
+            voltage = None
+        else:
+            voltage = state.voltage
         expected = {
-            "state.voltage": (state.voltage, (batch_size, self.num_neurons)),
+            "state.voltage": (voltage, (batch_size, self.num_neurons)),
             "reset": (reset, (steps, batch_size)),
             "noise": (noise, (steps, batch_size, self.num_neurons)),
         }

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from lsnn_gym.engine import native, reference, unrolled
+from lsnn_gym.engine.native.session import Session
 from lsnn_gym.errors import UserError, unknown
 from lsnn_gym.neurons import LSNN, CellModel, SpikingState
 
@@ -30,6 +31,11 @@ class Engine(Protocol):
     @staticmethod
     def supports(model: CellModel) -> bool:
         """Return whether the engine has the cell."""
+        ...
+
+    @staticmethod
+    def begin(*args: Any, **options: Any) -> Session | None:
+        """Return networks that act (see ``native.begin``), or None if there is no quicker way than ``run``."""
         ...
 
     @staticmethod

@@ -14,6 +14,10 @@ from lsnn_gym.surrogate import triangular_spike
 unavailable: str | None = None
 
 
+def begin(*args: Any, **options: Any) -> None:
+    """Return None: to act, call ``run`` for every step."""
+
+
 def supports(model: CellModel) -> bool:
     """Return True: every cell is defined here."""
     return True

@@ -19,6 +19,10 @@ from lsnn_gym.neurons import LSNN, CellModel, NeuronParameters, SpikingState
 unavailable: str | None = None
 
 
+def begin(*args: Any, **options: Any) -> None:
+    """Return None: to act, call ``run`` for every step."""
+
+
 def supports(model: CellModel) -> bool:
     """Return whether the cell's equations are written out here: the published code's, by either rule."""
     return replace(model, stops_spike_gradient=False) == LSNN

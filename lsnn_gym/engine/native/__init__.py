@@ -15,6 +15,7 @@ from torch import Tensor
 from lsnn_gym.engine import reference
 from lsnn_gym.engine.native import library
 from lsnn_gym.engine.native.memory import POOL
+from lsnn_gym.engine.native.session import Session
 from lsnn_gym.neurons import LSNN, CellModel, NeuronParameters, SpikingState
 
 _LIBRARY, unavailable = library.load()
@@ -47,7 +48,7 @@ class _Constants(NamedTuple):
     dt: float
     dampening_factor: float
     model: CellModel
-    reset: Tensor | None
+    reset: Tensor | None = None
 
 
 def run(
@@ -76,16 +77,9 @@ def run(
     if not _fits(neurons, weight, inputs, state, noise_current):
         options: dict[str, Any] = {"dt": dt, "dampening_factor": dampening_factor, "model": model}
         return reference.run(neurons, weight, inputs, state, reset, noise_current, **options)
-    neurons = NeuronParameters(*(each.contiguous() for each in neurons))
-    if model.spike_counts_as_refractory:
-        neurons = neurons._replace(refractory_period=(neurons.refractory_period - 1).clamp_(min=0))
-    constants = _Constants(
-        neurons,
-        dt,
-        dampening_factor,
-        model,
-        None if reset is None else (reset != 0).contiguous(),
-    )
+    constants = _constants(neurons, dt, dampening_factor, model)
+    if reset is not None:
+        constants = constants._replace(reset=(reset != 0).contiguous())
     given = (weight, inputs, noise_current, *state)
     if torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in given):
         spikes, *after = _Sequence.apply(constants, *given)  # type: ignore[misc]
@@ -93,6 +87,33 @@ def run(
     with torch.no_grad():
         spikes, after, _ = _Call(constants, weight, inputs, noise_current, state).forward(taped=False)
     return spikes, after
+
+
+def begin(
+    neurons: NeuronParameters,
+    weight: Tensor,
+    state: SpikingState,
+    *,
+    dt: float,
+    dampening_factor: float,
+    model: CellModel = LSNN,
+) -> Session | None:
+    """Return networks that act from ``state`` on, or None where the kernels cannot do that (see ``run``)."""
+    batch_size, num_neurons = state.voltage.shape
+    inputs = weight.new_zeros(1, batch_size, weight.shape[1] - num_neurons)
+    with torch.no_grad():
+        if not supports(model) or not _fits(neurons, weight, inputs, state, None):
+            return None
+        constants = _constants(neurons, dt, dampening_factor, model)
+        call = _Call(constants, weight, inputs, None, state)
+        return Session(call.functions, call.problem, call.prepared, call.state, keep=constants.neurons)
+
+
+def _constants(neurons: NeuronParameters, dt: float, dampening_factor: float, model: CellModel) -> _Constants:
+    neurons = NeuronParameters(*(each.contiguous() for each in neurons))
+    if model.spike_counts_as_refractory:
+        neurons = neurons._replace(refractory_period=(neurons.refractory_period - 1).clamp_(min=0))
+    return _Constants(neurons, dt, dampening_factor, model)
 
 
 def _fits(

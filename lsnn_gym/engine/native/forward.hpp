@@ -272,9 +272,13 @@ struct Forward {
         slot = 0;
     }
 
-    void run(const State<const T>& before, const State<T>& after) {
+    void start(const State<const T>& before) {
         for (int64_t n = p.neurons; n < padded(p.neurons); ++n) emitted[n] = 0;
         load(before);
+    }
+
+    void run(const State<const T>& before, const State<T>& after) {
+        start(before);
         for (int64_t t = 0; t < p.steps; ++t) {
             if (t + 1 < p.steps) fetch_rows(block, p.x, t + 1, p.inputs);
             advance(t);

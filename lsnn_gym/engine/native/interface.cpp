@@ -7,6 +7,7 @@
 #include <system_error>
 #include <thread>
 
+#include "prepare.hpp"
 #include "problem.hpp"
 
 #if defined(_WIN32)
@@ -100,6 +101,10 @@ private:
 // Call work(thread, block) for every block.
 template <class Work>
 void for_blocks(int64_t blocks, int64_t chains, int64_t threads, const Work& work) {
+    if (threads == 1) {
+        for (int64_t block = 0; block < blocks; ++block) work(0, block);
+        return;
+    }
     Chains todo(blocks, chains);
     auto share = [&](int64_t thread) {
         for (int64_t block = todo.take(-1); block >= 0; block = todo.take(block)) work(thread, block);
@@ -130,78 +135,6 @@ Plan plan(int64_t steps, int64_t batch, int64_t inputs, int64_t neurons, int64_t
     return {variant, lanes, blocks, wanted < blocks ? wanted : blocks};
 }
 
-// Above this share of synapses, rows without gaps are faster than lists.
-constexpr double kDense = 0.4;
-
-// Where the vector of target `i` lies.
-template <class T>
-uint32_t offset_of(const Weights<T>& w, int64_t i) {
-    return static_cast<uint32_t>(i * w.lanes * static_cast<int64_t>(sizeof(T)));
-}
-
-template <class T>
-int64_t count_synapses(const T* weight, int64_t posts, int64_t pres, int64_t first, int64_t last) {
-    int64_t count = 0;
-    for (int64_t i = 0; i < posts; ++i)
-        for (int64_t j = first; j < last; ++j) count += weight[i * pres + j] != 0;
-    return count;
-}
-
-// List the synapses of sparse parts, each row filled up to a multiple of four with weights of 0.
-template <class T>
-void list_synapses(Weights<T>& w, const T* weight, int64_t posts, int64_t pres) {
-    std::vector<int64_t> count(pres, 0);
-    for (int64_t i = 0; i < posts; ++i)
-        for (int64_t j = 0; j < pres; ++j) count[j] += w.is_sparse(j) && weight[i * pres + j] != 0;
-    w.start.assign(pres + 1, 0);
-    for (int64_t j = 0; j < pres; ++j) w.start[j + 1] = w.start[j] + (count[j] + 3) / 4 * 4;
-    w.synapses.resize(w.start[pres]);
-    std::vector<int64_t> next(w.start.begin(), w.start.end() - 1);
-    for (int64_t i = 0; i < posts; ++i)
-        for (int64_t j = 0; j < pres; ++j)
-            if (w.is_sparse(j) && weight[i * pres + j] != 0) w.synapses[next[j]++] = {offset_of<T>(w, i), weight[i * pres + j]};
-    for (int64_t j = 0; j < pres; ++j) {
-        if (next[j] == w.start[j + 1]) continue;
-        // A target that none of the last four has: that of the row's first, or one that the short row leaves out.
-        int64_t filler = 0;
-        for (int64_t s = w.start[j]; count[j] < 4 && s < next[j]; ++s) filler += w.synapses[s].offset == offset_of<T>(w, filler);
-        const uint32_t offset = count[j] < 4 ? offset_of<T>(w, filler) : w.synapses[w.start[j]].offset;
-        while (next[j] < w.start[j + 1]) w.synapses[next[j]++] = {offset, 0};
-    }
-}
-
-// Lay out a dense part: the `channels` columns from `weight` on, of rows `stride` apart.
-template <class T>
-void pack(Weights<T>& w, int part, const T* weight, int64_t posts, int64_t channels, int64_t stride) {
-    const int64_t group = kGroup;
-    w.by_post[part].assign((posts + group - 1) / group * group * channels, 0);
-    w.by_pre[part].assign((channels + group - 1) / group * group * posts, 0);
-    for (int64_t i = 0; i < posts; ++i)
-        for (int64_t j = 0; j < channels; ++j) {
-            const T value = weight[i * stride + j];
-            w.by_post[part][(i / group * channels + j) * group + i % group] = value;
-            w.by_pre[part][(j / group * posts + i) * group + j % group] = value;
-        }
-}
-
-template <class T>
-Weights<T>* prepare(const T* weight, int64_t inputs, int64_t neurons, int64_t delays, int64_t lanes) {
-    auto made = std::make_unique<Weights<T>>();
-    Weights<T>& w = *made;
-    const int64_t posts = delays * neurons, pres = inputs + neurons;
-    w.inputs = inputs, w.neurons = neurons, w.delays = delays, w.lanes = lanes;
-    const int64_t bounds[3] = {0, inputs, pres};
-    for (int part = 0; part < 2; ++part) {
-        const int64_t first = bounds[part], last = bounds[part + 1];
-        w.sparse[part] = count_synapses(weight, posts, pres, first, last) <= kDense * (double)(posts * (last - first));
-    }
-    if (posts < 8) w.sparse[0] = w.sparse[1] = false;  // no room to fill up rows
-    list_synapses(w, weight, posts, pres);
-    for (int part = 0; part < 2; ++part)
-        if (!w.sparse[part]) pack(w, part, weight + bounds[part], posts, bounds[part + 1] - bounds[part], pres);
-    return made.release();
-}
-
 template <class T>
 void forward(const Problem<T>& p, const Weights<T>& w, const State<const T>& before, const State<T>& after, T* spikes,
              const Tape<T>* tape) {
@@ -212,6 +145,34 @@ void forward(const Problem<T>& p, const Weights<T>& w, const State<const T>& bef
         kernels.forward(p, w, before, after, spikes, tape, block, scratch.data() + thread * size);
     });
 }
+
+// Networks that take one step at a time, as an agent does that acts; what belongs to them stays where it is in between.
+template <class T>
+class Session {
+public:
+    Session(const Problem<T>& p, const Weights<T>& w, const State<const T>& before)
+        : p_(p), kernels_(kernels_of<T>(p.plan.variant)), stride_((kernels_.forward_bytes + 63) / 64 * 64),
+          blocks_(p.plan.blocks * stride_), scratch_(p.plan.blocks * scratch_numbers(p)) {
+        for (int64_t block = 0; block < p.plan.blocks; ++block)
+            kernels_.begin(at(block), p_, w, before, block, scratch_.data() + block * scratch_numbers(p));
+    }
+    void step(const T* x, const T* noise, const uint8_t* reset, T* spikes) {
+        p_.x = x, p_.noise = noise, p_.reset = reset;
+        const int64_t blocks = p_.plan.blocks;
+        for_blocks(blocks, blocks, p_.plan.threads, [&](int64_t, int64_t block) { kernels_.step(at(block), spikes); });
+    }
+    void write(const State<T>& after) {
+        for (int64_t block = 0; block < p_.plan.blocks; ++block) kernels_.write(at(block), after);
+    }
+
+private:
+    void* at(int64_t block) { return blocks_.data() + block * stride_; }
+    Problem<T> p_;
+    const Kernels<T>& kernels_;
+    const int64_t stride_;
+    Buffer<char> blocks_;
+    Buffer<T> scratch_;
+};
 
 template <class T>
 void backward(const Problem<T>& p, const Weights<T>& w, const Tape<T>& tape, const Gradients<T>& gradients) {
@@ -268,7 +229,22 @@ void backward(const Problem<T>& p, const Weights<T>& w, const Tape<T>& tape, con
             return 1;                                                                                                 \
         }                                                                                                             \
         return 0;                                                                                                     \
-    }
+    }                                                                                                                 \
+    LSNN_EXPORT void* lsnn_begin_##suffix(const lsnn::Problem<T>* problem, const void* weights,                       \
+                                          const lsnn::State<const T>* before) {                                       \
+        try {                                                                                                         \
+            return new lsnn::Session<T>(*problem, *static_cast<const lsnn::Weights<T>*>(weights), *before);           \
+        } catch (const std::exception&) {                                                                             \
+            return nullptr;                                                                                           \
+        }                                                                                                             \
+    }                                                                                                                 \
+    LSNN_EXPORT void lsnn_step_##suffix(void* session, const T* x, const T* noise, const uint8_t* reset, T* spikes) { \
+        static_cast<lsnn::Session<T>*>(session)->step(x, noise, reset, spikes);                                       \
+    }                                                                                                                 \
+    LSNN_EXPORT void lsnn_write_##suffix(void* session, const lsnn::State<T>* after) {                                \
+        static_cast<lsnn::Session<T>*>(session)->write(*after);                                                       \
+    }                                                                                                                 \
+    LSNN_EXPORT void lsnn_finish_##suffix(void* session) { delete static_cast<lsnn::Session<T>*>(session); }
 
 LSNN_INTERFACE(float, float)
 LSNN_INTERFACE(double, double)

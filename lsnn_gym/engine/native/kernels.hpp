@@ -1,6 +1,8 @@
 // The recurrence of engine/reference.py and its adjoint, for one block of samples, over a whole sequence.
 #pragma once
 
+#include <new>
+
 #include "backward.hpp"
 #include "forward.hpp"
 
@@ -15,6 +17,23 @@ void run_forward(const Problem<T>& p, const Weights<T>& w, const State<const T>&
 }
 
 template <class T>
+void begin(void* at, const Problem<T>& p, const Weights<T>& w, const State<const T>& before, int64_t block, T* scratch) {
+    (new (at) Forward<T>(p, w, nullptr, nullptr, block, Arena<T>{scratch}))->start(before);
+}
+
+template <class T>
+void step(void* at, T* spikes) {
+    Forward<T>& block = *static_cast<Forward<T>*>(at);
+    block.spikes_out = spikes;
+    block.advance(0);
+}
+
+template <class T>
+void write(void* at, const State<T>& after) {
+    static_cast<Forward<T>*>(at)->store(after);
+}
+
+template <class T>
 void run_backward(const Problem<T>& p, const Weights<T>& w, const Tape<T>& tape, const Gradients<T>& gradients, int64_t block,
                   T* by_weight, T* scratch) {
     Backward<T>(p, w, tape, gradients, block, by_weight, Arena<T>{scratch}).run();
@@ -23,12 +42,14 @@ void run_backward(const Problem<T>& p, const Weights<T>& w, const Tape<T>& tape,
 }  // namespace
 
 const Kernels<float>& kernels_float() {
-    static constexpr Kernels<float> table = {run_forward<float>, run_backward<float>};
+    static constexpr Kernels<float> table = {run_forward<float>, sizeof(Forward<float>), begin<float>,
+                                             step<float>,        write<float>,           run_backward<float>};
     return table;
 }
 
 const Kernels<double>& kernels_double() {
-    static constexpr Kernels<double> table = {run_forward<double>, run_backward<double>};
+    static constexpr Kernels<double> table = {run_forward<double>, sizeof(Forward<double>), begin<double>,
+                                              step<double>,        write<double>,           run_backward<double>};
     return table;
 }
 

@@ -91,6 +91,10 @@ class Functions(NamedTuple):
     release: Any
     forward: Any
     backward: Any
+    begin: Any
+    step: Any
+    write: Any
+    finish: Any
 
 
 def _functions(library: ctypes.CDLL, suffix: str) -> Functions:
@@ -101,6 +105,14 @@ def _functions(library: ctypes.CDLL, suffix: str) -> Functions:
     found.release.restype = None
     found.forward.argtypes = [POINTER(Problem), c_void_p, POINTER(State), POINTER(State), c_void_p, c_void_p]
     found.backward.argtypes = [POINTER(Problem), c_void_p, POINTER(Tape), POINTER(Gradients)]
+    found.begin.argtypes = [POINTER(Problem), c_void_p, POINTER(State)]
+    found.begin.restype = c_void_p
+    found.step.argtypes = [c_void_p, c_void_p, c_void_p, c_void_p, c_void_p]
+    found.step.restype = None
+    found.write.argtypes = [c_void_p, POINTER(State)]
+    found.write.restype = None
+    found.finish.argtypes = [c_void_p]
+    found.finish.restype = None
     return found
 
 

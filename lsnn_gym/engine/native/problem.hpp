@@ -117,6 +117,12 @@ struct Kernels {
     // Run block number `block` forwards; `tape` may be null.
     void (*forward)(const Problem<T>&, const Weights<T>&, const State<const T>&, const State<T>&, T* spikes,
                     const Tape<T>* tape, int64_t block, T* scratch);
+    // A block that goes forwards step by step, its state kept between them in `scratch`: make it at `at`, where
+    // `forward_bytes` are free; take a step, the problem's first; write the state down.
+    int64_t forward_bytes;
+    void (*begin)(void* at, const Problem<T>&, const Weights<T>&, const State<const T>&, int64_t block, T* scratch);
+    void (*step)(void* at, T* spikes);
+    void (*write)(void* at, const State<T>&);
     // And backwards, adding to a weight gradient [I + N, D, padded N] that no other thread adds to.
     void (*backward)(const Problem<T>&, const Weights<T>&, const Tape<T>&, const Gradients<T>&, int64_t block,
                      T* by_weight, T* scratch);
