@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -61,15 +62,16 @@ def discounted_advantages(
 
     Source: Schulman et al., High-dimensional continuous control using generalized advantage estimation, 2016.
     """
-    advantages = torch.zeros_like(rewards)
-    following = torch.zeros_like(last_value)
-    next_value = last_value
-    for t in reversed(range(len(rewards))):
-        delta = rewards[t] + discount * next_value - values[t]
-        following = torch.where(valid[t] > 0, delta + discount * gae_lambda * following, following)
-        next_value = torch.where(valid[t] > 0, values[t], next_value)
-        advantages[t] = following * valid[t]
-    return advantages
+    # NumPy, for which such short rows are quicker than for PyTorch.
+    reward, value, belongs = (each.detach().cpu().numpy() for each in (rewards, values, valid > 0))
+    next_value = np.concatenate([value[1:], np.zeros_like(value[:1])])
+    ends = belongs & ~np.concatenate([belongs[1:], np.zeros_like(belongs[:1])])
+    next_value = np.where(ends, last_value.detach().cpu().numpy(), next_value)
+    advantages = np.where(belongs, reward + discount * next_value - value, 0).astype(reward.dtype)
+    factor = np.asarray(discount * gae_lambda, dtype=reward.dtype)
+    for earlier, later in zip(advantages[-2::-1], advantages[:0:-1], strict=True):
+        earlier += factor * later
+    return torch.from_numpy(np.where(belongs, advantages, 0)).to(rewards.device)
 
 
 def ppo_loss(

@@ -124,6 +124,10 @@ class ActingState:
             self._weight, self._session = weight, session
         return self._session.run(inputs, reset, noise_current)
 
+    def pack(self) -> Tensor:
+        """Return the state as ``SpikingState.pack`` does."""
+        return self.settled().pack()
+
     def settled(self) -> SpikingState:
         """Return a copy of the state in tensors."""
         return self._session.state()
@@ -365,11 +369,12 @@ class SpikingRNN(nn.Module):
             raise ValueError(f"inputs are {tuple(inputs.shape)}: expected [T > 0, B, {input_size}]")
         steps, batch_size, _ = inputs.shape
         if isinstance(state, ActingState):
+            voltage = None
             if state.batch_size != batch_size:
                 raise ValueError(
-                    f"state is of {state.batch_size} networks: expected {batch_size} as inputs are {tuple(inputs.shape)}"
+                    f"state is of {state.batch_size} networks: expected {batch_size} as inputs are "
+                    f"{tuple(inputs.shape)}"
                 )
-            voltage = None
         else:
             voltage = state.voltage
         expected = {

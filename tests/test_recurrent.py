@@ -85,9 +85,9 @@ class _Kept:
 def test_checkpointing_keeps_less_and_gives_the_same_numbers(engine):
     def run(*, checkpointing: bool):
         rnn = network(SETTINGS.model_copy(update={"checkpointing": checkpointing, "engine": engine}))
-        inputs = currents(150).requires_grad_()
-        noise = rnn.draw_noise(150, 3, torch.Generator().manual_seed(3))
-        reset = (torch.arange(150 * 3).reshape(150, 3) % 37 == 5).float()
+        inputs = currents(600).requires_grad_()
+        noise = rnn.draw_noise(600, 3, torch.Generator().manual_seed(3))
+        reset = (torch.arange(600 * 3).reshape(600, 3) % 37 == 5).float()
         with _Kept() as kept:
             spikes, after = rnn(inputs, rnn.initial_state(3), reset, noise)
         (spikes.sum() + after.voltage.sum()).backward()

@@ -123,7 +123,6 @@ def _forward(
     num_delays, num_neurons = state.currents.shape[1:]
     shape = (steps, batch_size, num_neurons)
     presynaptic = inputs.new_empty(steps, batch_size, num_inputs + num_neurons)
-    presynaptic[:, :, :num_inputs] = inputs
     thresholds, scaled, spikes = inputs.new_empty(shape), inputs.new_empty(shape), inputs.new_empty(shape)
     # due[t] is the current that arrives at step t: a delay buffer that need not be shifted.
     due = inputs.new_zeros(steps + num_delays, batch_size, num_neurons)
@@ -134,8 +133,10 @@ def _forward(
     voltage, emitted, adaptation, waiting, _ = state
     one_minus_alpha, one_minus_rho = 1 - alpha, 1 - rho
     for t in range(steps):
-        presynaptic[t, :, num_inputs:] = emitted
-        arriving = F.linear(presynaptic[t], weight).view(batch_size, num_delays, num_neurons)
+        # In memory of its own: where rows begin in memory may decide how their product is rounded.
+        row = torch.cat([inputs[t], emitted], dim=1)
+        presynaptic[t] = row
+        arriving = F.linear(row, weight).view(batch_size, num_delays, num_neurons)
         due[t : t + num_delays] += arriving.transpose(0, 1)
         adaptation = (rho * adaptation).addcmul_(one_minus_rho, emitted)
         threshold = torch.addcmul(baseline, beta, adaptation, out=thresholds[t])

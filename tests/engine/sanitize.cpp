@@ -18,6 +18,21 @@
                                          const lsnn::State<T>*, T*, const lsnn::Tape<T>*);                             \
     extern "C" int lsnn_backward_##suffix(const lsnn::Problem<T>*, const void*, const lsnn::Tape<T>*,                  \
                                           const lsnn::Gradients<T>*);                                                  \
+    extern "C" void* lsnn_begin_##suffix(const lsnn::Problem<T>*, const void*, const lsnn::State<const T>*);           \
+    extern "C" void lsnn_step_##suffix(void*, const T*, const T*, const uint8_t*, T*);                                 \
+    extern "C" void lsnn_write_##suffix(void*, const lsnn::State<T>*);                                                 \
+    extern "C" void lsnn_finish_##suffix(void*);                                                                       \
+    static void act(const lsnn::Problem<T>& p, const void* w, const lsnn::State<const T>& before,                      \
+                    const lsnn::State<T>& after, T* spikes) {                                                          \
+        void* session = lsnn_begin_##suffix(&p, w, &before);                                                           \
+        if (!session) std::abort();                                                                                    \
+        for (int64_t t = 0; t < p.steps; ++t)                                                                          \
+            lsnn_step_##suffix(session, p.x + t * p.batch * p.inputs,                                                  \
+                               p.noise ? p.noise + t * p.batch * p.neurons : nullptr,                                  \
+                               p.reset ? p.reset + t * p.batch : nullptr, spikes + t * p.batch * p.neurons);           \
+        lsnn_write_##suffix(session, &after);                                                                          \
+        lsnn_finish_##suffix(session);                                                                                 \
+    }                                                                                                                  \
     static void* prepare(const T* w, int64_t i, int64_t n, int64_t d, int64_t l) {                                     \
         return lsnn_prepare_##suffix(w, i, n, d, l);                                                                   \
     }                                                                                                                  \
@@ -112,6 +127,10 @@ static double run_once(std::mt19937& random, int64_t steps, int64_t batch, int64
     const lsnn::Gradients<T> gradients = {by_spikes.data, by_after.template view<const T>(), by_weight.data, by_noise.data,
                                           by_input.data, by_before.template view<T>(), model >> 1 & 1};
     if (forward(&problem, weights, &start, &end, out.data, &tape) || backward(&problem, weights, &tape, &gradients)) std::abort();
+    Array<T> again(steps * batch * neurons);
+    act(problem, weights, start, end, again.data);
+    for (size_t i = 0; i < out.size; ++i)
+        if (again.data[i] != out.data[i]) std::abort();
     release(T{}, weights);
     double sum = 0;
     for (size_t i = 0; i < by_weight.size; ++i) sum += by_weight.data[i];

@@ -1,7 +1,8 @@
 """The LSNN recurrence in C++ for CPUs: only spikes and existing synapses cost time.
 
 As many samples as fit a vector register are computed side by side, a block of them in one call for the whole
-sequence, blocks spread over ``torch.get_num_threads()`` threads. The numbers are the reference's to rounding, spikes and all.
+sequence, blocks spread over ``torch.get_num_threads()`` threads. The numbers are the reference's to rounding, spikes
+and all.
 """
 
 from __future__ import annotations
