@@ -119,8 +119,7 @@ class ObservationEncoder(nn.Module):
     high: Tensor
     gain: Tensor
     shift: Tensor
-    value_index: Tensor
-    event_index: Tensor
+    index: Tensor
 
     def __init__(self, space: spaces.Space[Any], settings: EncodingSettings, dt: float) -> None:
         super().__init__()
@@ -140,11 +139,8 @@ class ObservationEncoder(nn.Module):
             )
         self.register_buffer("low", low.float())
         self.register_buffer("high", high.float())
-        self._keep("value_index", torch.tensor(values, dtype=torch.int64))
-        self._keep(
-            "event_index",
-            torch.tensor(settings.events, dtype=torch.int64).repeat_interleave(settings.neurons_per_event),
-        )
+        events = [index for index in settings.events for _ in range(settings.neurons_per_event)]
+        self._keep("index", torch.tensor([*values, *events], dtype=torch.int64))
         self._keep("gain", 2 / (self.high - self.low))
         self._keep("shift", -1 - self.gain * self.low)
         self.dt = dt
@@ -152,7 +148,8 @@ class ObservationEncoder(nn.Module):
         self.population = GaussianPopulationEncoder(
             len(values), settings.neurons_per_value, width=settings.width, max_rate=settings.max_rate
         )
-        self.output_size = self.population.output_size + len(self.event_index)
+        self._parts = [len(values), len(events)]
+        self.output_size = self.population.output_size + len(events)
 
     def _keep(self, name: str, values: Tensor) -> None:
         self.register_buffer(name, values, persistent=False)
@@ -169,12 +166,12 @@ class ObservationEncoder(nn.Module):
         Returns:
             ``[T, steps, B, output_size]``; an event's group fires in the first simulation step only.
         """
-        values = torch.addcmul(self.shift, observations.index_select(-1, self.value_index), self.gain)
-        rates = self.population(values)[:, None]
+        values, groups = observations.index_select(-1, self.index).split(self._parts, dim=-1)
+        rates = self.population(torch.addcmul(self.shift, values, self.gain))[:, None]
         if steps > 1:
             rates = rates.expand(-1, steps, -1, -1)
         spikes = expected_spikes(rates, self.dt) if draws is None else bernoulli_spikes(rates, draws, self.dt)
-        groups = observations.index_select(-1, self.event_index)[:, None] / self.dt
+        groups = groups[:, None] if self.dt == 1 else groups[:, None] / self.dt
         if steps > 1:
             silence = groups.new_zeros(len(groups), steps - 1, *groups.shape[2:])
             groups = torch.cat([groups, silence], dim=1)

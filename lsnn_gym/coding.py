@@ -57,7 +57,8 @@ def bernoulli_spikes(rates: Tensor, uniform: Tensor, dt: float) -> Tensor:
         uniform: Draws from [0, 1) of the same shape: given, so that a stored trajectory can be repeated.
         dt: Simulation step in ms.
     """
-    return (uniform < rates * (dt / 1000.0)).to(rates.dtype) / dt
+    fired = (uniform < rates * (dt / 1000.0)).to(rates.dtype)
+    return fired if dt == 1 else fired / dt
 
 
 def expected_spikes(rates: Tensor, dt: float) -> Tensor:

@@ -12,6 +12,7 @@ from torch import nn
 from lsnn_gym.errors import UserError
 from lsnn_gym.experiment import family_of, load_experiment
 from lsnn_gym.families.reinforcement import ReinforcementExperiment
+from lsnn_gym.training.allocator import keep_freed_memory
 
 
 def benchmark_iteration(
@@ -39,6 +40,7 @@ def benchmark_iteration(
     experiment = load_experiment(config, overrides)
     if not isinstance(experiment, ReinforcementExperiment):
         raise UserError(f"{config} has no env: expected a config of reinforcement learning")
+    keep_freed_memory()  # as in training
     trainer = family_of(experiment).make_trainer(experiment)
     steps = int(trainer.run_iteration()["environment_steps"] or 0)
     peer = _RecurrentPPO(experiment, steps)
