@@ -59,10 +59,10 @@ class AgentSettings(Settings):
 
 
 class Draws(NamedTuple):
-    """Random numbers that belong to a trajectory: with them the same parameters give the same spikes again.
+    """Random numbers of an agent: with them the same parameters give the same spikes again.
 
     Attributes:
-        inputs: Uniform draws ``[T, S, B, I]`` for random input spikes, or None.
+        inputs: Uniform draws ``[T, S, B, V]`` for random input spikes that code values, or None.
         noise: The core's noise ``[T * S, B, N]``, or None.
     """
 
@@ -148,7 +148,8 @@ class ObservationEncoder(nn.Module):
         self.population = GaussianPopulationEncoder(
             len(values), settings.neurons_per_value, width=settings.width, max_rate=settings.max_rate
         )
-        self._parts = [len(values), len(events)]
+        self.observation_size = size
+        self.parts = [len(values), len(events)]
         self.output_size = self.population.output_size + len(events)
 
     def _keep(self, name: str, values: Tensor) -> None:
@@ -166,7 +167,7 @@ class ObservationEncoder(nn.Module):
         Returns:
             ``[T, steps, B, output_size]``; an event's group fires in the first simulation step only.
         """
-        values, groups = observations.index_select(-1, self.index).split(self._parts, dim=-1)
+        values, groups = observations.index_select(-1, self.index).split(self.parts, dim=-1)
         rates = self.population(torch.addcmul(self.shift, values, self.gain))[:, None]
         if steps > 1:
             rates = rates.expand(-1, steps, -1, -1)
@@ -298,18 +299,28 @@ class ActorCritic(nn.Module):
             episode_start: ``[T, B]``, non-zero where an episode starts.
             draws: From ``draw``.
         """
-        output, state = self.advance(observations, state, episode_start, draws)
+        return self.replay(self.encode(observations, draws.inputs), state, episode_start, draws.noise)
+
+    def replay(
+        self, inputs: Tensor, state: Any, episode_start: Tensor, noise: Tensor | None
+    ) -> tuple[PolicyOutput, Any]:
+        """Do what ``forward`` does with observations that are encoded already, as those of a trajectory are.
+
+        Args:
+            inputs: ``[T, S, B, I]``.
+            state: Before the first step.
+            episode_start: ``[T, B]``, non-zero where an episode starts.
+            noise: Of the core ``[T * S, B, N]``, or None.
+        """
+        output, state = self.core(inputs, state, episode_start, noise)
         return self.policy(output), state
 
-    def advance(
-        self, observations: Tensor, state: Any, episode_start: Tensor, draws: Draws
-    ) -> tuple[CoreOutput, Any]:
-        """Do the recurrent part of ``forward``."""
-        inputs = self.encoder(observations, self.steps_per_observation, draws.inputs)
-        return self.core(inputs, state, episode_start, draws.noise)
+    def encode(self, observations: Tensor, draws: Tensor | None) -> Tensor:
+        """Do the first part of ``forward``: turn observations into the core's inputs ``[T, S, B, I]``."""
+        return self.encoder(observations, self.steps_per_observation, draws)
 
     def policy(self, output: CoreOutput) -> PolicyOutput:
-        """Do the rest of ``forward``: turn the core's outputs into policy and value."""
+        """Do the last part of ``forward``: turn the core's outputs into policy and value."""
         mean, variance, value = output.values.split([self.action_size, self.action_size, 1], dim=-1)
         if self.settings.action_variance == "state":
             logit = variance + self.variance_logit

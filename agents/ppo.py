@@ -194,7 +194,7 @@ class PPO:
             kept = advantages[batch.valid > 0]
             advantages = (advantages - kept.mean()) / (kept.std() + 1e-8)
         state = agent.initial_state(batch.rewards.shape[1])
-        policy, _ = agent(batch.observations, state, batch.episode_start, batch.draws)
+        policy, _ = agent.replay(batch.inputs, state, batch.episode_start, batch.noise)
         loss, parts = ppo_loss(policy, batch, advantages, returns, settings, agent.network_settings.dt)
         auxiliary_figures: dict[str, float] = {}
         if agent.auxiliary is not None:

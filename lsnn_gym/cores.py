@@ -188,10 +188,17 @@ class LSNNCore(RecurrentCore):
         # Most calls that act are in the midst of episodes.
         reset = self._reset_before_first_step(episode_start) if episode_start.any() else None
         spikes, network = self.network(inputs.flatten(0, 1), state.network, reset, noise)
-        values, readout = self.readout(spikes, state.readout, reset)
+        output, readout = self.read_out(spikes, state.readout, reset)
+        return output, LSNNState(network, readout)
+
+    def read_out(
+        self, spikes: Tensor, state: Tensor, reset: Tensor | None = None
+    ) -> tuple[CoreOutput, Tensor]:
+        """Do the readouts' part of ``forward``: from the state of their filters ``[B, K]`` on."""
+        values, readout = self.readout(spikes, state, reset)
         last = values[self.steps_per_observation - 1 :: self.steps_per_observation]
         # Contiguous, so that what follows rounds alike for one step and for many.
-        return CoreOutput(last.contiguous(), spikes), LSNNState(network, readout)
+        return CoreOutput(last.contiguous(), spikes), readout
 
     def _reset_before_first_step(self, episode_start: Tensor) -> Tensor:
         if self.steps_per_observation == 1:

@@ -124,6 +124,10 @@ class ActingState:
             self._weight, self._session = weight, session
         return self._session.run(inputs, reset, noise_current)
 
+    def step(self, *addresses: int | None) -> None:
+        """Take one step by the weights that the state was made with; see ``Session.step``."""
+        self._session.step(*addresses)
+
     def pack(self) -> Tensor:
         """Return the state as ``SpikingState.pack`` does."""
         return self.settled().pack()
@@ -286,6 +290,10 @@ class SpikingRNN(nn.Module):
         shape = (steps, batch_size, self.num_neurons)
         return torch.randn(shape, generator=generator, dtype=weight.dtype, device=generator.device)
 
+    def noise_current(self, noise: Tensor | None) -> Tensor | None:
+        """Return the current that draws of ``draw_noise`` stand for; None for no noise."""
+        return None if noise is None or self.noise_std is None else self.noise_std * noise
+
     def forward(
         self,
         inputs: Tensor,
@@ -314,7 +322,7 @@ class SpikingRNN(nn.Module):
         """
         entry = self.input_synapses if input_synapses is None else input_synapses
         self._check_shapes(inputs, state, reset, noise, entry.weight.shape[1])
-        current = None if noise is None or self.noise_std is None else self.noise_std * noise
+        current = self.noise_current(noise)
         weight = self._stacked_weight(entry)
         if isinstance(state, ActingState):
             return state.run(weight, inputs, reset, current), state

@@ -11,7 +11,13 @@ import torch
 from gymnasium import spaces
 
 import lsnn_gym  # noqa: F401 (registers the environments)
-from lsnn_gym.agents.actor_critic import ActorCritic, AgentSettings, EncodingSettings, ObservationEncoder
+from lsnn_gym.agents.actor_critic import (
+    ActorCritic,
+    AgentSettings,
+    Draws,
+    EncodingSettings,
+    ObservationEncoder,
+)
 from lsnn_gym.agents.rollout import Trajectory, collect_episodes
 from lsnn_gym.recurrent import NetworkSettings
 
@@ -49,7 +55,7 @@ def test_recomputed_log_probabilities_equal_the_rollouts_exactly(core, steps):
     env = maze()
     agent = make_agent(env, core, steps_per_observation=steps)
     stored = collect(agent, env)
-    policy, _ = agent(stored.observations, agent.initial_state(5), stored.episode_start, stored.draws)
+    policy, _ = agent.replay(stored.inputs, agent.initial_state(5), stored.episode_start, stored.noise)
     assert torch.equal(policy.log_prob(stored.actions), stored.log_probs)
     assert torch.equal(policy.value, stored.values)
     if core == "lsnn":
@@ -58,16 +64,16 @@ def test_recomputed_log_probabilities_equal_the_rollouts_exactly(core, steps):
         assert policy.spikes.shape == (25 * steps, 5, 20)
         assert policy.spikes.any()
         assert torch.equal(policy.spikes, stored.spikes)
-        assert stored.draws.noise is not None
+        assert stored.noise is not None
 
 
 def test_another_noise_gives_other_spikes():
     env = maze()
     agent = make_agent(env)
     stored = collect(agent, env)
-    assert stored.draws.noise is not None
-    other = stored.draws._replace(noise=stored.draws.noise.roll(1, dims=0))
-    policy, _ = agent(stored.observations, agent.initial_state(5), stored.episode_start, other)
+    assert stored.noise is not None
+    other = stored.noise.roll(1, dims=0)
+    policy, _ = agent.replay(stored.inputs, agent.initial_state(5), stored.episode_start, other)
     assert policy.spikes is not None
     assert stored.spikes is not None
     assert not torch.equal(policy.spikes, stored.spikes)
@@ -88,12 +94,11 @@ def test_an_episode_start_inside_a_sequence_resets_the_state(core):
     env = maze()
     agent = make_agent(env, core, spikes="expected")
     stored = collect(agent, env)
-    draws = stored.draws
-    later = draws._replace(noise=None if draws.noise is None else draws.noise[10:])
-    fresh, _ = agent(stored.observations[10:], agent.initial_state(5), stored.episode_start[10:] * 0, later)
+    later = None if stored.noise is None else stored.noise[10:]
+    fresh, _ = agent.replay(stored.inputs[10:], agent.initial_state(5), stored.episode_start[10:] * 0, later)
     start = stored.episode_start.clone()
     start[10, 2] = 1
-    whole, _ = agent(stored.observations, agent.initial_state(5), start, draws)
+    whole, _ = agent.replay(stored.inputs, agent.initial_state(5), start, stored.noise)
     torch.testing.assert_close(whole.mean[10:, 2], fresh.mean[:, 2])
     assert not torch.allclose(whole.mean[10:, 1], fresh.mean[:, 1])
 
@@ -104,7 +109,8 @@ def test_gradient_reaches_the_first_step(core):
     agent = make_agent(env, core, spikes="expected")
     stored = collect(agent, env)
     observations = stored.observations.clone().requires_grad_()
-    policy, _ = agent(observations, agent.initial_state(5), stored.episode_start, stored.draws)
+    draws = Draws(None, stored.noise)
+    policy, _ = agent(observations, agent.initial_state(5), stored.episode_start, draws)
     policy.value[-1].sum().backward()
     assert observations.grad is not None
     assert observations.grad[0].abs().sum() > 0
@@ -116,7 +122,7 @@ def test_selected_episodes_are_those_selected():
     chosen = stored.episodes(torch.tensor([3, 1]))
     assert torch.equal(chosen.actions, stored.actions[:, [3, 1]])
     for name, axis in (("noise", 1), ("inputs", 2)):
-        values, all_values = getattr(chosen.draws, name), getattr(stored.draws, name)
+        values, all_values = getattr(chosen, name), getattr(stored, name)
         assert torch.equal(values, all_values.index_select(axis, torch.tensor([3, 1])))
     assert np.array_equal(chosen.infos["goal"], stored.infos["goal"][:, [3, 1]])
 

@@ -9,7 +9,7 @@ import torch
 
 from lsnn_gym.agents.actor_critic import ActorCritic, AgentSettings, EncodingSettings, PolicyOutput
 from lsnn_gym.agents.ppo import PPO, PPOSettings, discounted_advantages, ppo_loss
-from lsnn_gym.agents.rollout import Draws, Trajectory, collect_episodes
+from lsnn_gym.agents.rollout import Trajectory, collect_episodes
 from lsnn_gym.recurrent import NetworkSettings
 from lsnn_gym.tasks.scoring import rate_loss
 
@@ -62,7 +62,8 @@ def two_step_batch(log_probs: list[float]) -> Trajectory:
         valid=torch.tensor([[1.0], [1.0]]),
         episode_start=column,
         last_value=torch.zeros(1),
-        draws=Draws(None, None),
+        inputs=torch.zeros(2, 1, 1, 1),
+        noise=None,
         spikes=None,
         infos={},
     )
@@ -130,9 +131,9 @@ def test_an_update_raises_the_probability_of_what_was_better(minibatches):
     settings = PPOSettings(
         learning_rate=0.01, epochs=4, minibatches=minibatches, discount=0.0, rate_weight=0.0
     )
-    before, _ = agent(stored.observations, agent.initial_state(6), stored.episode_start, stored.draws)
+    before, _ = agent.replay(stored.inputs, agent.initial_state(6), stored.episode_start, stored.noise)
     parts = PPO(agent, settings).update(stored, 0, torch.Generator().manual_seed(0))
-    after, _ = agent(stored.observations, agent.initial_state(6), stored.episode_start, stored.draws)
+    after, _ = agent.replay(stored.inputs, agent.initial_state(6), stored.episode_start, stored.noise)
     assert after.mean[..., 0].mean() > before.mean[..., 0].mean() + 0.01
     assert np.isfinite(list(parts.values())).all()
 
@@ -141,7 +142,7 @@ def test_figures_are_means_over_the_steps_taken_where_episodes_do_not_divide_eve
     env = make_env()
     agent = make_agent(env)
     stored = collect_episodes(agent, env, torch.Generator().manual_seed(0), 0)
-    policy, _ = agent(stored.observations, agent.initial_state(6), stored.episode_start, stored.draws)
+    policy, _ = agent.replay(stored.inputs, agent.initial_state(6), stored.episode_start, stored.noise)
     # Six episodes make three groups of two, not four.
     settings = PPOSettings(learning_rate=1e-9, minibatches=4)
     parts = PPO(agent, settings).update(stored, 0, torch.Generator().manual_seed(0))

@@ -58,8 +58,21 @@ class Session:
                 None if address is None else address + t * stride
                 for address, stride in zip(addresses, strides, strict=True)
             )
-            self._functions.step(self._handle, *moved)
+            self.step(*moved)
         return spikes
+
+    def step(
+        self, inputs: int | None, noise_current: int | None, reset: int | None, spikes: int | None
+    ) -> None:
+        """Take one step; the arguments are the addresses of contiguous arrays of the networks' own type.
+
+        Args:
+            inputs: ``[B, I]``.
+            noise_current: ``[B, N]``, or None.
+            reset: ``[B]``, of bytes, or None.
+            spikes: ``[B, N]``, written to.
+        """
+        self._functions.step(self._handle, inputs, noise_current, reset, spikes)
 
     @property
     def batch_size(self) -> int:
