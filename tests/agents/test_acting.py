@@ -29,8 +29,15 @@ def make_agent(
     env = gym.make("lsnn_gym/WaterMazeQuick-v0")
     encoding = EncodingSettings(events=(3, 2), neurons_per_value=8, neurons_per_event=3, spikes=spikes)
     settings = AgentSettings(core=core, encoding=encoding, tau_readout=4.0, **changes)
-    sizes: dict[str, Any] = {"regular_neurons": 12, "adaptive_neurons": 8, "threshold": 0.02, "delay": (1, 3)}
-    made = NetworkSettings(**(sizes | {"noise_std": 0.03, "refractory_period": 2.0} | (network or {})))
+    values: dict[str, Any] = {
+        "regular_neurons": 12,
+        "adaptive_neurons": 8,
+        "threshold": 0.02,
+        "delay": (1, 3),
+        "noise_std": 0.03,
+        "refractory_period": 2.0,
+    }
+    made = NetworkSettings(**{**values, **(network or {})})
     generator = torch.Generator().manual_seed(0)
     return ActorCritic(settings, made, env.observation_space, env.action_space, generator)
 
