@@ -16,7 +16,7 @@ TARGET_RATE_HZ = 40.0
 
 _LOWEST, _HIGHEST = 2.0**-8, 2.0**8
 _HALVINGS = 24
-_SAMPLES = 4
+_SAMPLES, _STEPS = 4, 500
 
 
 def firing_rate_hz(spikes: torch.Tensor) -> float:
@@ -27,7 +27,7 @@ def firing_rate_hz(spikes: torch.Tensor) -> float:
 def find_gain(library: Library, problem: Problem, tolerance_hz: float = 4.0) -> float:
     """Return the gain of the weights with which a layer fires at about ``TARGET_RATE_HZ``.
 
-    It is found by bisection, on a few sequences of the problem's length. What does not spike needs none: 1.
+    It is found by bisection, on a few sequences, as long as the problem's or shorter. What does not spike needs none: 1.
 
     Args:
         library: Whose layer it is.
@@ -36,7 +36,7 @@ def find_gain(library: Library, problem: Problem, tolerance_hz: float = 4.0) -> 
     """
     if not library.spiking:
         return 1.0
-    few = replace(problem, batch=min(problem.batch, _SAMPLES))
+    few = replace(problem, batch=min(problem.batch, _SAMPLES), steps=min(problem.steps, _STEPS))
     inputs = draw_inputs(few)
     low, high = math.log(_LOWEST), math.log(_HIGHEST)
     gain = 1.0
