@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lsnn_gym.engine import Session, choose_engine
+from lsnn_gym.engine import Session, choose_engine, on_device
 from lsnn_gym.neurons import CELL_MODELS, CellModel, NeuronParameters, SpikingState, draw_population
 from lsnn_gym.settings import Settings
 from lsnn_gym.synapses import Synapses, stack_by_delay
@@ -64,7 +64,7 @@ class NetworkSettings(Settings):
         description="errors come back by the readout weights, by fixed random ones, or by ones learnt alike",
     )
     dt: float = Field(default=1.0, gt=0, description="simulation step")
-    engine: Literal["native", "unrolled", "reference"] | None = Field(
+    engine: Literal["native", "triton", "unrolled", "reference"] | None = Field(
         default=None, description="how the recurrence is computed; by default LSNN_GYM_ENGINE, or the fastest"
     )
 
@@ -353,7 +353,7 @@ class SpikingRNN(nn.Module):
         reset: Tensor | None,
         current: Tensor | None,
     ) -> tuple[Tensor, SpikingState]:
-        return self._engine.run(
+        return on_device(self._engine, weight.device, self._model).run(
             self.neurons,
             weight,
             inputs,

@@ -27,7 +27,8 @@ def firing_rate_hz(spikes: torch.Tensor) -> float:
 def find_gain(library: Library, problem: Problem, tolerance_hz: float = 4.0) -> float:
     """Return the gain of the weights with which a layer fires at about ``TARGET_RATE_HZ``.
 
-    It is found by bisection, on a few sequences, as long as the problem's or shorter. What does not spike needs none: 1.
+    It is found by bisection, on a few sequences, as long as the problem's or shorter. What does not spike needs
+    none: 1.
 
     Args:
         library: Whose layer it is.

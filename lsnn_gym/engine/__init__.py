@@ -12,9 +12,10 @@ import logging
 import os
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
-from lsnn_gym.engine import native, reference, unrolled
+from lsnn_gym.engine import native, reference, triton, unrolled
 from lsnn_gym.engine.native.session import Session
 from lsnn_gym.errors import UserError, unknown
 from lsnn_gym.neurons import LSNN, CellModel, SpikingState
@@ -44,8 +45,16 @@ class Engine(Protocol):
         ...
 
 
-ENGINES: dict[str, Engine] = {"native": native, "unrolled": unrolled, "reference": reference}
+ENGINES: dict[str, Engine] = {
+    "native": native,
+    "triton": triton,
+    "unrolled": unrolled,
+    "reference": reference,
+}
 """By name, the fastest first."""
+
+_ON_CPU = ("native", "unrolled")
+"""Of which the fastest that there is serves unasked; on a GPU others stand in for them."""
 
 
 def choose_engine(name: str | None = None, model: CellModel = LSNN) -> Engine:
@@ -68,8 +77,16 @@ def choose_engine(name: str | None = None, model: CellModel = LSNN) -> Engine:
 @functools.cache
 def _fastest() -> str:
     """Return the name of the fastest engine that there is; say once if a faster one is missing."""
-    for name, engine in ENGINES.items():
-        if not engine.unavailable:
+    for name in _ON_CPU:
+        if not ENGINES[name].unavailable:
             return name
-        _LOG.warning("the %s engine cannot be used, a slower one serves: %s", name, engine.unavailable)
-    raise AssertionError("the reference engine is always there")
+        _LOG.warning("the %s engine cannot be used, a slower one serves: %s", name, ENGINES[name].unavailable)
+    raise AssertionError("the unrolled engine is always there")
+
+
+def on_device(engine: Engine, device: torch.device, model: CellModel = LSNN) -> Engine:
+    """Return ``engine`` or, where it is for CPUs only and the device is none, the fastest that has the cell there."""
+    if engine is not native or device.type == "cpu":
+        return engine
+    others: tuple[Engine, ...] = (triton, unrolled) if device.type == "cuda" else (unrolled,)
+    return next((each for each in others if not each.unavailable and each.supports(model)), reference)

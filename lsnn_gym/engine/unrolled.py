@@ -7,6 +7,7 @@ throughout, so it runs wherever PyTorch does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -28,14 +29,16 @@ def supports(model: CellModel) -> bool:
     return replace(model, stops_spike_gradient=False) == LSNN
 
 
-class _Constants(NamedTuple):
+class Constants(NamedTuple):
+    """What a sequence takes besides tensors with gradients."""
+
     neurons: NeuronParameters
     dt: float
     dampening_factor: float
     stops_spike_gradient: bool
 
 
-class _Kept(NamedTuple):
+class Kept(NamedTuple):
     """What the forward pass keeps: activity ``[T, B, I + N]``, the others ``[T, B, N]``."""
 
     presynaptic: Tensor
@@ -65,7 +68,20 @@ def run(
     """
     if not supports(model):
         raise ValueError(f"the unrolled engine does not implement {model}: use the reference engine")
-    constants = _Constants(neurons, dt, dampening_factor, model.stops_spike_gradient)
+    constants = Constants(neurons, dt, dampening_factor, model.stops_spike_gradient)
+    return run_parts(Loops(_forward, Adjoint.run), constants, weight, inputs, state, reset, noise_current)
+
+
+def run_parts(
+    loops: Loops,
+    constants: Constants,
+    weight: Tensor,
+    inputs: Tensor,
+    state: SpikingState,
+    reset: Tensor | None,
+    noise_current: Tensor | None,
+) -> tuple[Tensor, SpikingState]:
+    """Run a sequence, divided where networks start anew, by loops of one's own; see ``reference.run``."""
     parts = []
     resets_at = [False] if reset is None else reset.bool().any(dim=1).tolist()
     starts = [0, *(t for t, any_reset in enumerate(resets_at) if any_reset and t > 0)]
@@ -74,22 +90,28 @@ def run(
             state = state.keep(~reset[start].bool())
         noise = None if noise_current is None else noise_current[start:end]
         if torch.is_grad_enabled():
-            spikes, *after = _Sequence.apply(constants, weight, inputs[start:end], noise, *state)  # type: ignore[misc]
+            spikes, *after = _Sequence.apply(loops, constants, weight, inputs[start:end], noise, *state)  # type: ignore[misc]
             state = SpikingState(*after)
         else:
-            _, spikes, state = _forward(constants, weight, inputs[start:end], noise, state)
+            _, spikes, state = loops.forward(constants, weight, inputs[start:end], noise, state)
         parts.append(spikes)
     return parts[0] if len(parts) == 1 else torch.cat(parts), state
 
 
 class _Sequence(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, constants: _Constants, weight: Tensor, inputs: Tensor, noise: Tensor | None, *state: Tensor
-    ):  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        loops: Loops,
+        constants: Constants,
+        weight: Tensor,
+        inputs: Tensor,
+        noise: Tensor | None,
+        *state: Tensor,
+    ):
         before = SpikingState(*state)
-        kept, spikes, after = _forward(constants, weight, inputs, noise, before)
-        ctx.constants = constants
+        kept, spikes, after = loops.forward(constants, weight, inputs, noise, before)
+        ctx.loops, ctx.constants = loops, constants
         ctx.has_noise = noise is not None
         ctx.num_inputs = inputs.shape[2]
         ctx.num_delays = before.currents.shape[1]
@@ -100,10 +122,11 @@ class _Sequence(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor):  # type: ignore[override]
         weight, *saved = ctx.saved_tensors
-        adjoint = _Adjoint(ctx.constants, weight, _Kept(*saved), ctx.num_inputs, ctx.num_delays)
-        errors, before = adjoint.run(gradients[0], SpikingState(*gradients[1:]))
-        _, needs_weight, needs_inputs, needs_noise, *_ = ctx.needs_input_grad
+        adjoint = Adjoint(ctx.constants, weight, Kept(*saved), ctx.num_inputs, ctx.num_delays)
+        errors, before = ctx.loops.adjoint(adjoint, gradients[0], SpikingState(*gradients[1:]))
+        _, _, needs_weight, needs_inputs, needs_noise, *_ = ctx.needs_input_grad
         return (
+            None,
             None,
             adjoint.weight_gradient(errors) if needs_weight else None,
             adjoint.input_gradient(errors) if needs_inputs else None,
@@ -115,8 +138,8 @@ class _Sequence(torch.autograd.Function):
 
 
 def _forward(
-    constants: _Constants, weight: Tensor, inputs: Tensor, noise: Tensor | None, state: SpikingState
-) -> tuple[_Kept, Tensor, SpikingState]:
+    constants: Constants, weight: Tensor, inputs: Tensor, noise: Tensor | None, state: SpikingState
+) -> tuple[Kept, Tensor, SpikingState]:
     neurons, dt, *_ = constants
     alpha, rho, baseline, beta, period = neurons
     steps, batch_size, num_inputs = inputs.shape
@@ -151,10 +174,24 @@ def _forward(
     after = SpikingState(
         voltage, emitted.clone(), adaptation, waiting.clone(), due[steps:].transpose(0, 1).contiguous()
     )
-    return _Kept(presynaptic, thresholds, scaled, blocked), spikes, after
+    return Kept(presynaptic, thresholds, scaled, blocked), spikes, after
 
 
-class _Adjoint:
+class Loops(NamedTuple):
+    """The two loops over the steps, which are all that is not a product over the whole sequence.
+
+    Attributes:
+        forward: Takes constants, weight, inputs, noise current and state; returns what the error needs, the spikes
+            and the state after.
+        adjoint: Takes an ``Adjoint`` and the derivatives of the loss by spikes and state after; returns those by the
+            arriving currents ``[T + D, B, N]`` and by the state before.
+    """
+
+    forward: Callable[..., tuple[Kept, Tensor, SpikingState]]
+    adjoint: Callable[..., tuple[Tensor, SpikingState]]
+
+
+class Adjoint:
     """The equations of ``reference.step`` run backwards.
 
     With g_q the derivative of the loss by quantity q after a step, psi the pseudo-derivative and u = 1 - alpha::
@@ -171,7 +208,7 @@ class _Adjoint:
     """
 
     def __init__(
-        self, constants: _Constants, weight: Tensor, kept: _Kept, num_inputs: int, num_delays: int
+        self, constants: Constants, weight: Tensor, kept: Kept, num_inputs: int, num_delays: int
     ) -> None:
         self.constants = constants
         self.weight = weight
@@ -179,7 +216,8 @@ class _Adjoint:
         self.num_inputs = num_inputs
         self.num_delays = num_delays
 
-    def _slope_over_threshold(self) -> Tensor:
+    def slope_over_threshold(self) -> Tensor:
+        """Return the derivative of the spikes by the voltages they were compared at ``[T, B, N]``."""
         _, threshold, scaled_voltage, blocked = self.kept
         slope = (
             (1 - scaled_voltage.abs()).clamp_(min=0).mul_(self.constants.dampening_factor / self.constants.dt)
@@ -200,7 +238,7 @@ class _Adjoint:
         steps, batch_size, num_neurons = by_spikes.shape
         recurrent_weight = self.weight[:, self.num_inputs :]
         emitted = self.kept.presynaptic[:, :, self.num_inputs :]
-        slope = self._slope_over_threshold()
+        slope = self.slope_over_threshold()
         errors = by_spikes.new_empty(steps + self.num_delays, batch_size, num_neurons)
         errors[steps:] = by_after.currents.transpose(0, 1)
         by_voltage, by_emitted, by_adaptation = by_after.voltage, by_after.spikes, by_after.adaptation
