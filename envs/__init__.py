@@ -7,7 +7,7 @@ pygame. The supervised tasks, which need PyTorch, are registered too, and loaded
 import gymnasium as _gymnasium
 
 from .function_regression import FunctionRegressionEnv
-from .function_regression_drawing import draw_regression
+from .function_regression_drawing import draw_belief, draw_regression
 from .function_regression_lanes import RegressionOptions
 from .function_regression_vector import FunctionRegressionVectorEnv
 from .functions import FUNCTION_FAMILIES, FunctionFamily, register_family
@@ -35,6 +35,7 @@ __all__ = [
     "WaterMazeEnv",
     "WaterMazeOptions",
     "WaterMazeVectorEnv",
+    "draw_belief",
     "draw_maze",
     "draw_regression",
     "evaluate_policy",

@@ -75,15 +75,16 @@ def train(
     figures = family.evaluate(run, experiment)
     write_results(run, figures)
     click.echo(family.table(figures))
-    picture = family.default_picture(run)
+    pictures = family.default_pictures(run)
     try:
         family.draw_learning_curve(run, figures)
-        family.draw(run, experiment, picture)
+        for picture in pictures:
+            family.draw(run, experiment, picture)
     except (UserError, gymnasium.error.Error) as error:
         # The training is done and safe; pictures can be made later.
         click.echo(f"No pictures: {error}. Later: lsnn-gym render {run.path}", err=True)
         return
-    click.echo(f"{run.path}: {run.learning_curve.name}, {picture.name}")
+    click.echo(f"{run.path}: {', '.join(each.name for each in (run.learning_curve, *pictures))}")
 
 
 @cli.command()
@@ -107,7 +108,8 @@ def evaluate(run: Path, episodes: int | None, as_json: bool) -> None:
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="A .mp4, .gif or .png file; by default RUN/episode.mp4 or, of a task, RUN/sequence.png.",
+    help="A .mp4, .gif or .png file; by default RUN/episode.mp4, of regression also RUN/episode.png, "
+    "of a task RUN/sequence.png.",
 )
 @click.option(
     "--seed",
@@ -128,9 +130,9 @@ def render(run: Path, out: Path | None, seed: int, human: bool) -> None:
     if human:
         family.show(folder, experiment, seed)
         return
-    target = out or family.default_picture(folder)
-    family.draw(folder, experiment, target, seed)
-    click.echo(str(target))
+    for target in [out] if out else family.default_pictures(folder):
+        family.draw(folder, experiment, target, seed)
+        click.echo(str(target))
 
 
 @cli.command()

@@ -35,6 +35,7 @@ FILES = {
     "results.json",
     "learning_curve.png",
     "error_by_trial.png",
+    "episode.mp4",
     "episode.png",
 }
 
@@ -143,5 +144,27 @@ def test_settings_of_no_use_are_refused(setting: str, message: str, tmp_path: Pa
 
 
 def test_what_cannot_be_drawn_is_refused(trained: Path, capsys):
-    assert "expected a name that ends in .png" in refusal(capsys, "render", str(trained), "--out=film.mp4")
-    assert "regression is drawn as a picture" in refusal(capsys, "render", str(trained), "--human")
+    line = refusal(capsys, "render", str(trained), "--out=film.mpg")
+    assert "unknown format '.mpg'" in line
+    assert "there is .gif, .mp4, .png" in line
+
+
+def test_an_episode_is_filmed_drawn_and_shown(trained: Path, tmp_path: Path, capsys):
+    imageio = pytest.importorskip("imageio.v3")
+    capsys.readouterr()
+    film = tmp_path / "film.gif"
+    assert run("render", str(trained), f"--out={film}", "--seed=2") == 0
+    frames = imageio.imread(film)
+    assert frames.shape[0] == 6  # one a trial
+    assert frames.shape[2] == 512
+    assert run("render", str(trained), "--human") == 0
+    (trained / "episode.png").unlink()
+    (trained / "episode.mp4").unlink()
+    capsys.readouterr()
+    assert run("render", str(trained)) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        str(trained / "episode.mp4"),
+        str(trained / "episode.png"),
+    ]
+    assert (trained / "episode.png").read_bytes().startswith(b"\x89PNG")
+    assert b"ftyp" in (trained / "episode.mp4").read_bytes()[:16]

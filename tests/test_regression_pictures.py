@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lsnn_gym.pictures import RegressionPicture, draw_regression_episode, error_curves
+from lsnn_gym.pictures import Knowledge, RegressionPicture, draw_regression_episode, error_curves
 
 pytest.importorskip("matplotlib")
 
@@ -32,16 +32,66 @@ def test_errors_are_drawn_against_examples_seen_where_there_are_any(tmp_path, dr
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["agent", "other"]
 
 
+def curves(**changes) -> Knowledge:
+    """What was believed of a function of one input, after one and after two examples."""
+    knowledge = Knowledge(
+        inputs=np.array([[-0.5], [0.0], [0.5]]),
+        grid=np.array([[-1.0], [0.0], [1.0]]),
+        values=np.array([0.0, 0.5, 1.0]),
+        seen=(1, 2),
+        believed=np.array([[0.0, 0.5, 0.4], [0.0, 0.5, 0.9]]),
+        target_range=(0.0, 1.0),
+    )
+    return knowledge._replace(**changes)
+
+
+def surfaces() -> Knowledge:
+    """The same of a function of two inputs."""
+    grid = np.array([[x, y] for x in (-1.0, 1.0) for y in (-1.0, 1.0)])
+    believed = np.array([[0.1, 0.2, 0.3, 0.4], [0.0, 0.0, 1.0, 1.0]])
+    return curves(
+        inputs=np.zeros((3, 2)), grid=grid, values=np.array([0.0, 0.0, 1.0, 1.0]), believed=believed
+    )
+
+
 @pytest.mark.parametrize("spiking", [True, False])
 def test_an_episode_shows_targets_predictions_errors_and_spikes(tmp_path, drawn, spiking):
     picture = episode() if spiking else episode(spikes=None)
     draw_regression_episode(picture, tmp_path / "episode.png")
     axes = drawn[0].axes
-    assert len(axes) == (3 if spiking else 2)
+    assert len(axes) == (2 if spiking else 1)
     targets, predictions = axes[0].get_lines()
     assert targets.get_ydata().tolist() == [0.1, 0.5, 0.9]
     assert predictions.get_ydata().tolist() == [0.4, 0.5, 1.0]
-    assert [bar.get_height() for bar in axes[1].patches] == pytest.approx([0.3, 0.0, 0.1])
+    (errors,) = axes[0].collections
+    assert [abs(line[0, 1] - line[1, 1]) for line in errors.get_segments()] == pytest.approx([0.3, 0.0, 0.1])
+
+
+def test_beliefs_about_a_curve_are_drawn_over_it_with_the_examples_seen(tmp_path, drawn):
+    draw_regression_episode(episode(knowledge=curves()), tmp_path / "episode.png")
+    first, second, _, raster = drawn[0].axes
+    assert first.get_title() == "after 1 example\nerror 0.12"
+    assert second.get_title() == "after 2 examples\nerror 0.0033"
+    function, believed, examples = second.get_lines()
+    assert function.get_ydata().tolist() == [0.0, 0.5, 1.0]
+    assert believed.get_ydata().tolist() == [0.0, 0.5, 0.9]
+    assert examples.get_xydata().tolist() == [[-0.5, 0.1], [0.0, 0.5]]
+    # Four steps of 1 ms a trial: asked after one and after two of them.
+    marks = [line.get_xdata()[0] for line in raster.get_lines() if line.get_alpha()]
+    assert marks == [4.0, 8.0]
+
+
+def test_beliefs_about_a_surface_stand_beside_it(tmp_path, drawn):
+    draw_regression_episode(episode(knowledge=surfaces()), tmp_path / "episode.png")
+    function, first, second = drawn[0].axes[:3]
+    assert function.get_title() == "the function"
+    # Rows are the second input, upwards; columns the first.
+    assert function.images[0].get_array().tolist() == [[0.0, 1.0], [0.0, 1.0]]
+    assert first.images[0].get_array().tolist() == [[0.1, 0.3], [0.2, 0.4]]
+    assert first.images[0].get_clim() == (0.0, 1.0)
+    (examples,) = second.collections
+    assert examples.get_array().tolist() == [0.1, 0.5]
+    assert second.get_title() == "after 2 examples\nerror 0"
 
 
 @pytest.mark.parametrize(
@@ -49,6 +99,11 @@ def test_an_episode_shows_targets_predictions_errors_and_spikes(tmp_path, drawn,
     [
         ({"predictions": np.zeros(2)}, r"targets are \[3\] and predictions \[2\], expected \[T\] both"),
         ({"spikes": np.zeros((7, 5), bool)}, r"spikes are \[7, 5\], expected a multiple of 3 rows"),
+        (
+            {"knowledge": curves(grid=np.zeros((3, 2)))},
+            r"grid is \[3, 2\], expected \[M, 1\], or \[M, 2\] of a",
+        ),
+        ({"knowledge": curves(believed=np.zeros((1, 3)))}, r"believed is \[1, 3\], expected \[2, 3\]"),
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(tmp_path, changes, message):

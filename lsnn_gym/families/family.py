@@ -68,8 +68,8 @@ class Family(ABC, Generic[E]):
         """Draw the course of a run's training into its ``learning_curve.png``."""
 
     @abstractmethod
-    def default_picture(self, run: RunFolder) -> Path:
-        """Return where ``draw`` puts its picture unless told otherwise."""
+    def default_pictures(self, run: RunFolder) -> list[Path]:
+        """Return what ``draw`` is to make of a run unless told otherwise."""
 
     @abstractmethod
     def draw(self, run: RunFolder, experiment: E, path: Path, seed: int = 0) -> None:

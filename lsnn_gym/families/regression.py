@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import model_validator
 
-from lsnn_gym.errors import UserError
+from lsnn_gym.errors import UserError, unknown
 from lsnn_gym.families.family import ExperimentSettings, Family, newest_weights, on_device
-from lsnn_gym.pictures import Panel, RegressionPicture, draw_regression_episode, error_curves, learning_curves
-from lsnn_gym.regression.episodes import RegressionSettings, draw_episodes
+from lsnn_gym.pictures import (
+    Knowledge,
+    Panel,
+    RegressionPicture,
+    draw_regression_episode,
+    error_curves,
+    learning_curves,
+)
+from lsnn_gym.recurrent import NetworkSettings
+from lsnn_gym.regression.episodes import RegressionSettings
 from lsnn_gym.regression.evaluation import EvaluateRegressionSettings, evaluate_regression
+from lsnn_gym.regression.filming import film_regression, show_regression
 from lsnn_gym.regression.network import ModelSettings, RegressionNetwork
-from lsnn_gym.regression.trainer import RegressionTrainer, RegressionTrainSettings, squared_errors
+from lsnn_gym.regression.probing import SEEN, ProbedEpisode, probe_episode
+from lsnn_gym.regression.trainer import RegressionTrainer, RegressionTrainSettings
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.training.metrics import read_metrics
 from lsnn_gym.training.run_folder import RunFolder
 
 _SHOWN_TRIALS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500)
 _WIDTH = 18
+_FORMATS = (".mp4", ".gif", ".png")
 
 
 class RegressionExperiment(ExperimentSettings):
@@ -105,33 +116,53 @@ class Regression(Family[RegressionExperiment]):
         curves = {name.replace("_", " "): row["error_by_trial"] for name, row in rows.items()}
         error_curves(curves, run.path / "error_by_trial.png", title=run.path.name)
 
-    def default_picture(self, run: RunFolder) -> Path:
-        """Return the path of the picture of an episode."""
-        return run.path / "episode.png"
+    def default_pictures(self, run: RunFolder) -> list[Path]:
+        """Return the paths of the film and the picture of an episode."""
+        return [run.episode, run.path / "episode.png"]
 
     def draw(self, run: RunFolder, experiment: RegressionExperiment, path: Path, seed: int = 0) -> None:
-        """Draw one episode: what should have been said, what the network said, and its spikes."""
-        if path.suffix.lower() != ".png":
-            raise UserError(
-                f"{path}: an episode of regression is a picture: expected a name that ends in .png"
-            )
-        network = newest_weights(_make_network(experiment), run)
-        episodes = draw_episodes(experiment.regression, 1, seed)
-        with torch.no_grad():
-            predictions, _ = squared_errors(network, episodes, derived_seed(seed, "draws"))
-        spikes, settings = predictions.spikes, experiment.network
+        """Draw one episode, as a film or a picture: what the network believed of the function, and its spikes."""
+        if path.suffix.lower() not in _FORMATS:
+            raise UserError(f"{path}: {unknown('format', path.suffix, _FORMATS)}")
+        film = path.suffix.lower() != ".png"
+        probed = self._probed(run, experiment, None if film else SEEN, seed)
+        family, network = experiment.regression.functions, experiment.network
+        if film:
+            film_regression(probed, family, path, _groups(network), network.dt)
+            return
+        knowledge = Knowledge(
+            inputs=probed.episodes.inputs[:, 0],
+            grid=probed.grid,
+            values=probed.values,
+            seen=probed.seen,
+            believed=probed.believed,
+            target_range=(family.target_low, family.target_high),
+        )
         picture = RegressionPicture(
-            targets=episodes.targets[:, 0],
-            predictions=network.in_targets_units(predictions.values)[:, 0].cpu().numpy(),
-            spikes=None if spikes is None else spikes[:, 0].cpu().numpy() > 0,
-            groups={"regular": settings.regular_neurons, "adaptive": settings.adaptive_neurons},
-            dt=settings.dt,
+            targets=probed.episodes.targets[:, 0],
+            predictions=probed.predictions,
+            spikes=probed.spikes,
+            groups=_groups(network),
+            dt=network.dt,
+            knowledge=knowledge if family.input_size <= 2 else None,
         )
         draw_regression_episode(picture, path, title=f"{run.path.name}, episode {seed}")
 
     def show(self, run: RunFolder, experiment: RegressionExperiment, seed: int = 0) -> None:
-        """Refuse: an episode of regression is a picture."""
-        raise UserError("--human is for agents in an environment: regression is drawn as a picture (--out)")
+        """Show the film of an episode in a window."""
+        probed = self._probed(run, experiment, None, seed)
+        network = experiment.network
+        show_regression(probed, experiment.regression.functions, _groups(network), network.dt)
+
+    def _probed(
+        self, run: RunFolder, experiment: RegressionExperiment, seen: Sequence[int] | None, seed: int
+    ) -> ProbedEpisode:
+        network = newest_weights(_make_network(experiment), run)
+        return probe_episode(network, experiment.regression, seen, seed)
+
+
+def _groups(network: NetworkSettings) -> dict[str, int]:
+    return {"regular": network.regular_neurons, "adaptive": network.adaptive_neurons}
 
 
 def _make_network(experiment: RegressionExperiment) -> RegressionNetwork:

@@ -185,9 +185,9 @@ class Reinforcement(Family[ReinforcementExperiment]):
         """Draw goals, latencies and firing rate, with the reference policies."""
         reports.write_learning_curve(run, figures)
 
-    def default_picture(self, run: RunFolder) -> Path:
+    def default_pictures(self, run: RunFolder) -> list[Path]:
         """Return the path of the film of an episode."""
-        return run.episode
+        return [run.episode]
 
     def draw(self, run: RunFolder, experiment: ReinforcementExperiment, path: Path, seed: int = 0) -> None:
         """Record an episode; of a water maze with the spikes, else as the environment draws itself."""

@@ -125,9 +125,9 @@ class Supervised(Family[SupervisedExperiment]):
             panels.append(Panel({"all neurons": "firing_rate_hz"}, "firing rate (Hz)"))
         learning_curves(metrics, panels, run.learning_curve, title=run.path.name)
 
-    def default_picture(self, run: RunFolder) -> Path:
+    def default_pictures(self, run: RunFolder) -> list[Path]:
         """Return the path of the picture of a sequence."""
-        return run.path / "sequence.png"
+        return [run.path / "sequence.png"]
 
     def draw(self, run: RunFolder, experiment: SupervisedExperiment, path: Path, seed: int = 0) -> None:
         """Draw one sequence of the split: input, spikes, and what the readouts say; ``seed`` is its number."""

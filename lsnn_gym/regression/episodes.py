@@ -10,7 +10,7 @@ from gymnasium.utils import seeding
 from pydantic import Field, model_validator
 
 from lsnn_gym.envs.function_regression_lanes import InputDistribution, RegressionLanes, RegressionOptions
-from lsnn_gym.envs.functions import FunctionFamily
+from lsnn_gym.envs.functions import FunctionFamily, Parameters
 from lsnn_gym.settings import Settings
 
 FloatArray = npt.NDArray[np.float64]
@@ -63,9 +63,15 @@ class Episodes(NamedTuple):
 
 def draw_episodes(settings: RegressionSettings, size: int, seed: int) -> Episodes:
     """Return ``size`` episodes: those of the environment's lanes after ``reset(seed=seed)``."""
+    return draw_functions(settings, size, seed)[1]
+
+
+def draw_functions(settings: RegressionSettings, size: int, seed: int) -> tuple[Parameters, Episodes]:
+    """Return the episodes of ``draw_episodes`` and, before them, the parameters of the functions they are about."""
     lanes = RegressionLanes(settings.options, size)
     lanes.begin(np.arange(size), [seeding.np_random(seed + lane)[0] for lane in range(size)], None)
-    return Episodes(
+    episodes = Episodes(
         np.ascontiguousarray(lanes.inputs[:, :-1].swapaxes(0, 1)),
         np.ascontiguousarray(lanes.targets[:, :-1].T),
     )
+    return lanes.parameters, episodes

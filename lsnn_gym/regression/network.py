@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any, Literal, NamedTuple
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from lsnn_gym.coding import GaussianPopulationEncoder, bernoulli_spikes, expected_spikes
 from lsnn_gym.cores import CoreName, make_core
 from lsnn_gym.recurrent import NetworkSettings
-from lsnn_gym.regression.episodes import Episodes, RegressionSettings
+from lsnn_gym.regression.episodes import Episodes, FloatArray, RegressionSettings
 from lsnn_gym.settings import Settings
 from lsnn_gym.tasks.scoring import block_means
 from lsnn_gym.wiring import WiredMatrix
@@ -121,11 +122,33 @@ class RegressionNetwork(nn.Module):
         """Return all weight matrices whose connections or signs are managed."""
         return self.core.wired_matrices()
 
+    def facing(self, regression: RegressionSettings) -> RegressionNetwork:
+        """Return this network, its weights shared, before other functions, whose ranges are mapped onto [-1, 1].
+
+        Raises:
+            ValueError: If they have another number of inputs.
+        """
+        family = regression.functions
+        known = self.encoder.output_size // self._coding.neurons_per_value - 1
+        if family.input_size != known:
+            raise ValueError(
+                f"functions of family {regression.family!r} have {family.input_size} inputs: "
+                f"expected {known}, as those the network was made for"
+            )
+        other = copy.copy(self)
+        other._input_range = (family.input_low, family.input_high)
+        other._target_range = (family.target_low, family.target_high)
+        return other
+
     def shown(self, episodes: Episodes) -> Tensor:
         """Return what the network is shown of ``episodes``, scaled to [-1, 1], ``[T, B, D + 1]``."""
-        inputs = _scaled(self._tensor(episodes.inputs), self._input_range)
+        inputs = self.scaled_inputs(episodes.inputs)
         before = _scaled(self._tensor(episodes.targets_before), self._target_range)
         return torch.cat([inputs, before[..., None]], dim=-1)
+
+    def scaled_inputs(self, inputs: FloatArray) -> Tensor:
+        """Return inputs in units of the family ``[..., D]``, scaled to [-1, 1]."""
+        return _scaled(self._tensor(inputs), self._input_range)
 
     def scaled_targets(self, episodes: Episodes) -> Tensor:
         """Return the targets of ``episodes``, scaled to [-1, 1], ``[T, B]``."""
@@ -158,7 +181,21 @@ class RegressionNetwork(nn.Module):
             shown: Scaled inputs and targets before ``[T, B, D + 1]``.
             draws: From ``draw``.
         """
-        trials, size, _ = shown.shape
+        return self.advance(shown, self.initial_state(shown.shape[1]), draws)[0]
+
+    def initial_state(self, batch_size: int) -> Any:
+        """Return the rest state of ``batch_size`` networks."""
+        return self.core.initial_state(batch_size)
+
+    def advance(self, shown: Tensor, state: Any, draws: Draws) -> tuple[Predictions, Any]:
+        """Predict the targets of T trials, going on from ``state``; return the state after them too.
+
+        Args:
+            shown: Scaled inputs and targets before ``[T, B, D + 1]``.
+            state: Of B networks, before the first of the trials.
+            draws: From ``draw``.
+        """
+        trials = len(shown)
         dt = self.network_settings.dt
         rates = self.encoder(shown)
         if draws.inputs is None:
@@ -166,9 +203,8 @@ class RegressionNetwork(nn.Module):
         else:
             spikes = bernoulli_spikes(rates.repeat_interleave(self.steps, dim=0), draws.inputs, dt)
         never = spikes.new_zeros(spikes.shape[:2])
-        state: Any = self.core.initial_state(size)
-        output, _ = self.core(spikes[:, None], state, never, draws.noise)
-        return Predictions(block_means(output.values, trials)[..., 0], output.spikes)
+        output, state = self.core(spikes[:, None], state, never, draws.noise)
+        return Predictions(block_means(output.values, trials)[..., 0], output.spikes), state
 
     def _tensor(self, values: Any) -> Tensor:
         weight = self.encoder.preferred

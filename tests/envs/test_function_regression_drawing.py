@@ -7,6 +7,7 @@ from lsnn_gym.envs import (
     FUNCTION_FAMILIES,
     FunctionRegressionEnv,
     FunctionRegressionVectorEnv,
+    draw_belief,
     draw_regression,
 )
 from lsnn_gym.envs import function_regression_drawing as drawing
@@ -75,3 +76,39 @@ def test_what_cannot_be_drawn_is_refused():
     with pytest.warns(UserWarning, match="nothing to render"):
         assert FunctionRegressionEnv().render() is None
     assert FunctionRegressionVectorEnv(2).render() is None
+
+
+def test_a_belief_about_a_curve_is_drawn_beside_it_with_the_examples():
+    sinusoid = FUNCTION_FAMILIES["sinusoid"]
+    frame = draw_belief(sinusoid, FLAT, [[-2.5], [2.5]], [-3.0], np.full(40, 2.0), size=SIDE)
+    assert near(pixel(frame, 0.5, 0.5), drawing.CURVE)
+    assert near(pixel(frame, 0.5, 0.7), drawing.PREDICTION)
+    assert near(pixel(frame, 0.25, 0.2), drawing.RIM)
+    assert near(pixel(frame, 0.75, 0.9), drawing.QUESTION, 120)
+
+
+def test_a_belief_about_a_surface_is_its_ground_and_a_target_another_colour():
+    linear = FUNCTION_FAMILIES["linear"]
+    plane = {"slopes": np.array([0.0, 0.0]), "offset": np.array(1.5)}
+    believed = np.full((4, 4), 3.0)
+    believed[3, 0] = -3.0  # the first input high, the second low
+    frame = draw_belief(linear, plane, [[0.0, 0.0], [-0.9, 0.9]], [-3.0], believed, size=SIDE)
+    assert near(pixel(frame, 0.25, 0.5), drawing.HIGH, 3)
+    assert near(pixel(frame, 0.5, 0.5), drawing.LOW, 3)
+    assert near(pixel(frame, 0.99, 0.01), drawing.LOW)
+
+
+@pytest.mark.parametrize(
+    ("family", "believed", "message"),
+    [
+        ("sinusoid", np.zeros((4, 4)), r"believed must have the shape \(n,\), n at least 2, not \(4, 4\)"),
+        ("linear", np.zeros(4), r"believed must have the shape \(n, n\), n at least 2, not \(4,\)"),
+        ("linear", np.zeros((4, 3)), r"believed must have the shape \(n, n\)"),
+    ],
+)
+def test_a_belief_of_another_shape_is_refused(family, believed, message):
+    size = FUNCTION_FAMILIES[family].input_size
+    with pytest.raises(ValueError, match=message):
+        draw_belief(FUNCTION_FAMILIES[family], {}, np.zeros((2, size)), [0.0], believed)
+    with pytest.raises(ValueError, match=r"targets \(k,\), not"):
+        draw_belief(FUNCTION_FAMILIES[family], {}, np.zeros((2, size)), [0.0, 1.0], believed)
