@@ -24,6 +24,7 @@ SMALL = (
     "--set=train.checkpoint_every=2",
     "--set=evaluate.episodes=8",
     "--set=evaluate.first_trial=2",
+    "--set=evaluate.trials=6",
 )
 FILES = {
     "config.yaml",
@@ -37,6 +38,7 @@ FILES = {
     "error_by_trial.png",
     "episode.mp4",
     "episode.png",
+    "references",
 }
 
 
@@ -80,22 +82,31 @@ def test_evaluate_prints_errors_by_trial_of_agent_and_references(trained: Path, 
         "gaussian_process",
         "backprop_network",
         "backprop_10_steps",
+        "lstm",
+        "maml",
     ]
+    assert list(figures["transfer"]) == ["polynomial", "gaussian_process"]
+    for other in figures["transfer"].values():
+        assert list(other["references"]) == list(figures["references"])
+    maml = figures["references"]["maml"]["error_by_trial"]
+    assert figures["error_over_maml"] == {
+        shots: pytest.approx(figures["error_by_trial"][int(shots)] / maml[int(shots)]) for shots in ("1", "5")
+    }
     for row in (figures, *figures["references"].values()):
         assert len(row["error_by_trial"]) == 6
         assert row["error"] == pytest.approx(sum(row["error_by_trial"][1:6]) / 5)
     assert run("evaluate", str(trained), "--episodes=5") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["squared", "error", "2", "to", "6", "of", "variance", "1", "2", "3", "5"]
+    assert lines[0].split() == ["squared", "error", "2", "to", "6", "±", "of", "variance", "1", "2", "3", "5"]
     assert lines[1].split()[:2] == ["agent", f"{figures['error']:.5f}"]
-    assert [line.split()[0] for line in lines[2:8]] == [
-        "family",
-        "last",
-        "ridge",
-        "gaussian",
-        "backprop",
-        "backprop",
-    ]
+    names = ["agent", *(name.replace("_", " ") for name in figures["references"])]
+    assert [line[:20].strip() for line in lines[1:10]][: len(names)] == names
+    assert f"agent's error over MAML's: {figures['error_over_maml']['1']:.2f} after 1" in lines[12]
+    assert lines[14] == "trials 2 to 6, families not trained on, of variance"
+    assert lines[15].split() == ["polynomial", "gaussian", "process"]
+    assert [line[:20].strip() for line in lines[16:]] == names
+    share = figures["transfer"]["gaussian_process"]["error_share"]
+    assert lines[16].split() == ["agent", lines[16].split()[1], "%", f"{100 * share:.2f}", "%"]
 
 
 def test_a_resumed_training_ends_as_the_undisturbed_one(trained: Path, tmp_path: Path):
@@ -111,7 +122,7 @@ def test_an_lstm_trains_and_is_drawn_too(tmp_path: Path, capsys):
     arguments = ["regression-quick", *SMALL, "--set=model.core=lstm", "--set=train.iterations=1"]
     assert run("train", *arguments, f"--out={tmp_path}", "--quiet") == 0
     folder = only_run(tmp_path)
-    assert {path.name for path in folder.iterdir()} == FILES
+    assert {path.name for path in folder.iterdir()} == FILES - {"references"}
     assert "firing rate" not in capsys.readouterr().out
     assert run("render", str(folder), f"--out={tmp_path / 'other.png'}", "--seed=3") == 0
     assert (tmp_path / "other.png").read_bytes() != (folder / "episode.png").read_bytes()
@@ -133,6 +144,11 @@ def test_the_configs_are_experiments_of_regression(name: str):
         ("regression.family=sinusiod", "unknown function family 'sinusiod': did you mean 'sinusoid'?"),
         ("regression.trails=3", "unknown key 'regression.trails': did you mean 'regression.trials'?"),
         ("evaluate.first_trial=7", "evaluate.first_trial is 7 and last_trial 10: expected them in order"),
+        (
+            "evaluate.transfer=[lienar]",
+            "evaluate.transfer: unknown function family 'lienar': did you mean 'linear'?",
+        ),
+        ("evaluate.transfer=[linear]", "evaluate.transfer: linear has 2 inputs: expected families of 1"),
         ("train.skipped_trials=6", "train.skipped_trials is 6: expected less than 6"),
         ("env.id=x", "there is regression and env: expected one of them"),
     ],

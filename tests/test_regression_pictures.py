@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lsnn_gym.pictures import Knowledge, RegressionPicture, draw_regression_episode, error_curves
+from lsnn_gym.pictures import ErrorCurve, Knowledge, RegressionPicture, draw_regression_episode, error_curves
 
 pytest.importorskip("matplotlib")
 
@@ -22,14 +22,25 @@ def episode(**changes) -> RegressionPicture:
 
 
 def test_errors_are_drawn_against_examples_seen_where_there_are_any(tmp_path, drawn):
-    error_curves({"agent": [0.4, 0.2, 0.1], "other": [0.3, None, 0.2]}, tmp_path / "errors.png", title="run")
-    (axes,) = drawn[0].axes
+    quartiles = [[0.1, 0.2, 0.5], [0.1, 0.15, 0.3], [0.05, 0.1, 0.2]]
+    curves = {
+        "agent": ErrorCurve([0.4, 0.2, 0.1], quartiles),
+        "other": ErrorCurve([0.3, None, 0.2], [[0.2, 0.3, 0.4], None, [0.1, 0.2, 0.3]]),
+    }
+    error_curves(curves, tmp_path / "errors.png", title="run")
+    axes, of_agent, of_other, unused = drawn[0].axes
     assert axes.get_yscale() == "log"
     agent, other = axes.get_lines()
     assert agent.get_xydata().tolist() == [[0, 0.4], [1, 0.2], [2, 0.1]]
     assert other.get_xydata().tolist() == [[0, 0.3], [2, 0.2]]
     assert agent.get_linewidth() > other.get_linewidth()
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["agent", "other"]
+    assert not unused.get_visible()
+    assert [each.get_title() for each in (of_agent, of_other)] == ["agent", "other"]
+    for each, low, high in ((axes, 0.05, 0.5), (of_agent, 0.05, 0.5), (of_other, 0.1, 0.4)):
+        (shade,) = each.collections
+        heights = shade.get_paths()[0].vertices[:, 1]
+        assert (heights.min(), heights.max()) == (low, high)
 
 
 def curves(**changes) -> Knowledge:

@@ -13,7 +13,7 @@ from torch import nn
 from lsnn_gym.errors import UserError
 from lsnn_gym.recurrent import NetworkSettings
 from lsnn_gym.settings import Settings
-from lsnn_gym.training.checkpoint import latest_checkpoint, load_checkpoint
+from lsnn_gym.training.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint
 from lsnn_gym.training.loop import Trainer
 from lsnn_gym.training.optimization import load_model
 from lsnn_gym.training.run_folder import RunFolder
@@ -94,13 +94,22 @@ def newest_weights(module: M, run: RunFolder) -> M:
     Raises:
         UserError: There is no checkpoint, or none that can be used.
     """
+    load_model(module, _newest_checkpoint(run))
+    return module
+
+
+def finished_iterations(run: RunFolder) -> int:
+    """Return how many iterations a run's newest checkpoint comes after (errors as of ``newest_weights``)."""
+    return _newest_checkpoint(run).iteration
+
+
+def _newest_checkpoint(run: RunFolder) -> Checkpoint:
     newest = latest_checkpoint(run.checkpoints)
     if newest is None:
         raise UserError(
             f"{run.path}: no checkpoint yet; lsnn-gym train --resume {run.path} goes on with training"
         )
-    load_model(module, load_checkpoint(newest))
-    return module
+    return load_checkpoint(newest)
 
 
 def on_device(module: M, device: str) -> M:

@@ -10,19 +10,26 @@ import torch
 from pydantic import model_validator
 
 from lsnn_gym.errors import UserError, unknown
-from lsnn_gym.families.family import ExperimentSettings, Family, newest_weights, on_device
+from lsnn_gym.families.family import (
+    ExperimentSettings,
+    Family,
+    finished_iterations,
+    newest_weights,
+    on_device,
+)
+from lsnn_gym.families.regression_reports import draw_errors_by_trial, regression_table
 from lsnn_gym.pictures import (
     Knowledge,
     Panel,
     RegressionPicture,
     draw_regression_episode,
-    error_curves,
     learning_curves,
 )
 from lsnn_gym.recurrent import NetworkSettings
 from lsnn_gym.regression.episodes import RegressionSettings
 from lsnn_gym.regression.evaluation import EvaluateRegressionSettings, evaluate_regression
 from lsnn_gym.regression.filming import film_regression, show_regression
+from lsnn_gym.regression.learned import Training, learned_references
 from lsnn_gym.regression.network import ModelSettings, RegressionNetwork
 from lsnn_gym.regression.probing import SEEN, ProbedEpisode, probe_episode
 from lsnn_gym.regression.trainer import RegressionTrainer, RegressionTrainSettings
@@ -30,8 +37,6 @@ from lsnn_gym.seeding import derived_seed
 from lsnn_gym.training.metrics import read_metrics
 from lsnn_gym.training.run_folder import RunFolder
 
-_SHOWN_TRIALS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500)
-_WIDTH = 18
 _FORMATS = (".mp4", ".gif", ".png")
 
 
@@ -45,12 +50,12 @@ class RegressionExperiment(ExperimentSettings):
 
     @model_validator(mode="after")
     def _check(self) -> RegressionExperiment:
-        judged, trials = self.evaluate, self.regression.trials
-        if not judged.first_trial <= judged.last_trial or judged.first_trial > trials:
-            raise ValueError(
-                f"evaluate.first_trial is {judged.first_trial} and last_trial {judged.last_trial}: "
-                f"expected them in order, the first of them at most {trials}"
-            )
+        trials = self.regression.trials
+        self.evaluate.checked(trials, "evaluate")
+        try:
+            self.evaluate.other_families(self.regression.family)
+        except ValueError as error:
+            raise ValueError(f"evaluate.transfer: {error}") from None
         if self.train.skipped_trials >= trials:
             raise ValueError(
                 f"train.skipped_trials is {self.train.skipped_trials}: expected less than {trials}"
@@ -71,10 +76,24 @@ class Regression(Family[RegressionExperiment]):
     def evaluate(
         self, run: RunFolder, experiment: RegressionExperiment, number: int | None = None
     ) -> dict[str, Any]:
-        """Judge a run's network and the references on the same episodes."""
+        """Judge a run's network and the references on the same episodes.
+
+        References that are trained are kept in the run's folder ``references``.
+        """
         network = newest_weights(_make_network(experiment), run)
         settings = experiment.evaluate
-        return evaluate_regression(network, experiment.regression, settings, number or settings.episodes)
+        training = Training(
+            experiment.model,
+            experiment.network,
+            experiment.regression,
+            experiment.train,
+            experiment.seed,
+            finished_iterations(run),
+        )
+        learned = learned_references(settings, training, run.path / "references")
+        return evaluate_regression(
+            network, experiment.regression, settings, number or settings.episodes, learned
+        )
 
     def headline(self, figures: Mapping[str, Any]) -> dict[str, str]:
         """Return the mean error of a batch, that of its last trial, and the firing rate."""
@@ -91,19 +110,7 @@ class Regression(Family[RegressionExperiment]):
 
     def table(self, figures: dict[str, Any]) -> str:
         """Lay the errors of agent and references out, a row each: over the trials judged, and at some trials."""
-        first, last = figures["trials"]
-        trials = [each for each in _SHOWN_TRIALS if each <= len(figures["error_by_trial"])]
-        columns = [f"{first} to {last}", "of variance", *map(str, trials)]
-        lines = [f"{'squared error':<{_WIDTH}}" + "".join(f"{column:>12}" for column in columns)]
-        for name, row in {"agent": figures, **figures["references"]}.items():
-            values = [row["error_by_trial"][trial - 1] for trial in trials]
-            cells = [f"{row['error']:.5f}", f"{100 * row['error_share']:.2f} %"]
-            cells += ["-" if value is None else f"{value:.5f}" for value in values]
-            lines.append(f"{name.replace('_', ' '):<{_WIDTH}}" + "".join(f"{cell:>12}" for cell in cells))
-        lines.append(f"targets' variance {figures['target_variance']:.5f}, {figures['episodes']} episodes")
-        if figures["firing_rate_hz"] is not None:
-            lines.append(f"firing rate {figures['firing_rate_hz']:.1f} Hz")
-        return "\n".join(lines)
+        return regression_table(figures)
 
     def draw_learning_curve(self, run: RunFolder, figures: dict[str, Any]) -> None:
         """Draw the course of the training and, into ``error_by_trial.png``, errors against examples seen."""
@@ -112,9 +119,7 @@ class Regression(Family[RegressionExperiment]):
         if any("firing_rate_hz" in record for record in metrics):
             panels.append(Panel({"all neurons": "firing_rate_hz"}, "firing rate (Hz)"))
         learning_curves(metrics, panels, run.learning_curve, title=run.path.name)
-        rows = {"agent": figures, **figures["references"]}
-        curves = {name.replace("_", " "): row["error_by_trial"] for name, row in rows.items()}
-        error_curves(curves, run.path / "error_by_trial.png", title=run.path.name)
+        draw_errors_by_trial(run, figures)
 
     def default_pictures(self, run: RunFolder) -> list[Path]:
         """Return the paths of the film and the picture of an episode."""

@@ -7,7 +7,13 @@ used: functions draw on the Axes they are given, or write a PNG file.
 from lsnn_gym.pictures.benchmarks import Line, Measure, dot_chart, growth_chart
 from lsnn_gym.pictures.curves import CurveGroup, Panel, comparison_curves, learning_curve, learning_curves
 from lsnn_gym.pictures.episodes import episode_picture, group_bounds, spike_raster, trajectory
-from lsnn_gym.pictures.regression import Knowledge, RegressionPicture, draw_regression_episode, error_curves
+from lsnn_gym.pictures.regression import (
+    ErrorCurve,
+    Knowledge,
+    RegressionPicture,
+    draw_regression_episode,
+    error_curves,
+)
 from lsnn_gym.pictures.sequences import SequencePicture, draw_sequence
 from lsnn_gym.pictures.style import BACKGROUND, GOAL_COLOR, GROUP_COLORS, Color
 
@@ -17,6 +23,7 @@ __all__ = [
     "GROUP_COLORS",
     "Color",
     "CurveGroup",
+    "ErrorCurve",
     "Knowledge",
     "Line",
     "Measure",

@@ -26,37 +26,72 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def error_curves(curves: Mapping[str, Sequence[float | None]], out: str | Path, *, title: str = "") -> None:
+class ErrorCurve(NamedTuple):
+    """Errors of T trials over functions.
+
+    Attributes:
+        means: None where there is none.
+        quartiles: Lower quartile, median and upper quartile of each trial, or None.
+    """
+
+    means: Sequence[float | None]
+    quartiles: Sequence[Sequence[float] | None]
+
+
+def error_curves(curves: Mapping[str, ErrorCurve], out: str | Path, *, title: str = "") -> None:
     """Write a PNG of mean squared errors against the number of examples seen, on logarithmic error.
 
+    Where half of the functions lie is shaded: for the first curve and, beside it, for all in a panel each.
+
     Args:
-        curves: Label and error in each trial; None where there is none. The first one is drawn thickest.
+        curves: By label. The first one is drawn thickest.
         out: The PNG file.
         title: Above the picture.
 
     Raises:
         UserError: matplotlib is not installed, or the file cannot be written.
     """
-    figure = new_figure(8.0, 4.6)
-    axes = figure.add_subplot()
-    for number, (label, errors) in enumerate(curves.items()):
-        known = [(seen, error) for seen, error in enumerate(errors) if error is not None and error > 0]
-        seen, error = np.array(known, dtype=np.float64).reshape(-1, 2).T
-        axes.plot(
-            seen,
-            error,
-            label=label,
-            color=css(GROUP_COLORS[number % len(GROUP_COLORS)]),
-            linestyle=("-", "--", ":", "-.")[number // len(GROUP_COLORS) % 4],
-            linewidth=2.5 if number == 0 else 1.3,
-        )
-    axes.set(xlabel="examples seen", ylabel="mean squared error", yscale="log")
-    axes.margins(x=0)
-    plain_style(axes)
-    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    columns = 3
+    rows = math.ceil(len(curves) / columns)
+    figure = new_figure(15.0, max(5.0, 1.7 * rows))
+    sides = figure.add_gridspec(1, 2, width_ratios=(1.1, 1))
+    together = figure.add_subplot(sides[0])
+    apart = sides[1].subgridspec(rows, columns).subplots(sharex=True, sharey=True, squeeze=False).ravel()
+    for number, (label, curve) in enumerate(curves.items()):
+        color = css(GROUP_COLORS[number % len(GROUP_COLORS)])
+        style = ("-", "--", ":", "-.")[number // len(GROUP_COLORS) % 4]
+        seen, means = _known(curve.means)
+        for axes in (together, apart[number]):
+            width = 2.5 if number == 0 and axes is together else 1.3
+            axes.plot(seen, means, label=label, color=color, linestyle=style, linewidth=width)
+            if axes is not together or number == 0:
+                _shade(axes, curve, color)
+        apart[number].set_title(label, fontsize=9, color=color)
+    for axes in (together, *apart):
+        axes.set(yscale="log")
+        axes.margins(x=0)
+        plain_style(axes)
+    for axes in apart[len(curves) :]:
+        axes.set_visible(False)
+    together.set(xlabel="examples seen", ylabel="mean squared error; shaded: the middle half of functions")
+    together.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
     if title:
         figure.suptitle(title, fontsize=12, x=0.02, ha="left", fontweight="bold")
     write_figure(figure, out)
+
+
+def _known(values: Sequence[float | None]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return trials, counted from 0, and values, where there are any that a logarithm takes."""
+    known = [(seen, value) for seen, value in enumerate(values) if value is not None and value > 0]
+    seen, found = np.array(known, dtype=np.float64).reshape(-1, 2).T
+    return seen, found
+
+
+def _shade(axes: Axes, curve: ErrorCurve, color: str) -> None:
+    known = [(seen, each) for seen, each in enumerate(curve.quartiles) if each is not None and each[0] > 0]
+    if known:
+        low, high = ([each[place] for _, each in known] for place in (0, 2))
+        axes.fill_between([seen for seen, _ in known], low, high, color=color, alpha=0.15, linewidth=0)
 
 
 class Knowledge(NamedTuple):

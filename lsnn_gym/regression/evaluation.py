@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-import torch
 from pydantic import Field
 
+from lsnn_gym.envs.functions import FUNCTION_FAMILIES, function_family
 from lsnn_gym.regression.episodes import Episodes, FloatArray, RegressionSettings, draw_episodes
+from lsnn_gym.regression.judging import judge
+from lsnn_gym.regression.learned import LearnedSettings
 from lsnn_gym.regression.network import RegressionNetwork
-from lsnn_gym.regression.references import REFERENCES, judged_trials
-from lsnn_gym.regression.trainer import squared_errors
+from lsnn_gym.regression.references import REFERENCES, Reference, judged_trials
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
-from lsnn_gym.tasks.task import slices
-from lsnn_gym.training.denormals import flushed_denormals
 
-_EPISODES_AT_ONCE = 64
+_SHOTS = (1, 5, 10, 20)
 
 
-class EvaluateRegressionSettings(Settings):
-    """How a trained network is judged."""
+class JudgedTrials(Settings):
+    """Which trials of which episodes count."""
 
     episodes: int = Field(default=256, ge=1, description="episodes, with functions not seen in training")
     seed: int = Field(default=0, ge=0, description="of the episodes, the same for the references")
+    trials: int | None = Field(
+        default=None, ge=2, description="of these episodes; by default as many as in training"
+    )
     first_trial: int = Field(
         default=10, ge=1, description="the figure of merit is the mean error from here ..."
     )
@@ -33,31 +36,50 @@ class EvaluateRegressionSettings(Settings):
         default=60, ge=2, description="trials, the later the fewer, at which costly references are fitted"
     )
 
+    def checked(self, trials: int, section: str) -> None:
+        """Refuse trials that episodes of as many trials as in training, ``trials``, do not have.
 
-class Judged(NamedTuple):
-    """What a network did in B episodes of T trials.
+        Raises:
+            ValueError: ``section`` begins the names in the message.
+        """
+        last = self.trials or trials
+        if not self.first_trial <= self.last_trial or self.first_trial > last:
+            raise ValueError(
+                f"{section}.first_trial is {self.first_trial} and last_trial {self.last_trial}: "
+                f"expected them in order, the first of them at most {last}"
+            )
 
-    Attributes:
-        squares: Squared errors ``[T, B]`` in units of the family's targets.
-        firing_rate_hz: Of a spiking core, else None.
-    """
-
-    squares: FloatArray
-    firing_rate_hz: float | None
+    def window(self, trials: int) -> range:
+        """Return the trials of the figure of merit, counted from 0, of episodes of ``trials``."""
+        return range(self.first_trial - 1, min(self.last_trial, trials))
 
 
-@torch.no_grad()
-@flushed_denormals()
-def judge(network: RegressionNetwork, episodes: Episodes, seed: int) -> Judged:
-    """Run ``network``, which is not changed, through ``episodes``; ``seed`` is that of its noise."""
-    squares, rates = [], []
-    for number, part in enumerate(slices(episodes.targets.shape[1], _EPISODES_AT_ONCE)):
-        some = Episodes(episodes.inputs[:, part], episodes.targets[:, part])
-        predictions, errors = squared_errors(network, some, derived_seed(seed, "draws", number))
-        squares.append(network.error_unit * errors.cpu().double().numpy())
-        if predictions.spikes is not None:
-            rates += [1000 * float(predictions.spikes.mean())] * errors.shape[1]
-    return Judged(np.concatenate(squares, axis=1), float(np.mean(rates)) if rates else None)
+class EvaluateRegressionSettings(JudgedTrials, LearnedSettings):
+    """How a trained network is judged, and beside what."""
+
+    transfer: tuple[str, ...] | None = Field(
+        default=None,
+        description="families of functions it was not trained on; by default all with as many inputs",
+    )
+
+    def other_families(self, family: str) -> list[str]:
+        """Return the families to judge on besides ``family``, that of the training.
+
+        Raises:
+            ValueError: There is no such family, or it has another number of inputs.
+        """
+        size = function_family(family).input_size
+        if self.transfer is None:
+            return [
+                name for name, each in FUNCTION_FAMILIES.items() if name != family and each.input_size == size
+            ]
+        for name in self.transfer:
+            found = function_family(name).input_size
+            if found != size:
+                raise ValueError(
+                    f"{name} has {found} input{'s' * (found > 1)}: expected families of {size}, as {family} has"
+                )
+        return list(self.transfer)
 
 
 def evaluate_regression(
@@ -65,37 +87,97 @@ def evaluate_regression(
     regression: RegressionSettings,
     settings: EvaluateRegressionSettings,
     number: int,
+    learned: Mapping[str, Reference] | None = None,
 ) -> dict[str, Any]:
     """Judge a network and the references on ``number`` episodes.
 
+    Args:
+        network: Not changed.
+        regression: What it was trained on.
+        settings: How it is judged.
+        number: Of episodes.
+        learned: References that were trained, besides those that need no training.
+
     Returns:
-        ``error``, the mean squared error over the trials that ``settings`` name; ``error_share``, the same over the
-        variance of all targets, ``target_variance``; ``error_by_trial``, a list; ``firing_rate_hz``; ``episodes``;
-        and under ``references`` the three error figures of each, None in trials at which it was not asked.
+        ``error``, the mean squared error over the trials that ``settings`` name; ``error_standard_error``, that of
+        this mean over functions; ``error_share``, the error over the variance of all targets, ``target_variance``;
+        ``error_by_trial``, a list, whose k-th entry, counted from 0, comes after k examples; and of the same length
+        ``quartiles_by_trial``, over functions; ``firing_rate_hz``; ``episodes``; under ``references`` the error
+        figures of each, None in trials at which it was not asked; beside MAML ``error_over_maml``, the network's
+        error over MAML's by number of examples; and under ``transfer`` the same figures on other families, by name.
     """
+    regression = regression.model_copy(update={"trials": settings.trials or regression.trials})
+    references = {**REFERENCES, **(learned or {})}
+    figures = _on_family(network, regression, settings, number, references)
+    if "maml" in references:
+        figures["error_over_maml"] = _error_over(figures, figures["references"]["maml"])
+    figures["transfer"] = {
+        name: _on_family(
+            network.facing(other := regression.model_copy(update={"family": name})),
+            other,
+            settings,
+            number,
+            references,
+        )
+        for name in settings.other_families(regression.family)
+    }
+    return figures
+
+
+def _on_family(
+    network: RegressionNetwork,
+    regression: RegressionSettings,
+    settings: JudgedTrials,
+    number: int,
+    references: Mapping[str, Reference],
+) -> dict[str, Any]:
     episodes = draw_episodes(regression, number, derived_seed(settings.seed, "functions"))
     judged = judge(network, episodes, settings.seed)
-    variance = float(episodes.targets.var())
-    trials = range(settings.first_trial - 1, min(settings.last_trial, regression.trials))
-    asked = sorted({*judged_trials(regression.trials, settings.reference_trials), *trials})
     return {
-        **_figures(judged.squares, trials, variance),
-        "target_variance": variance,
+        **figures_beside(judged.squares, regression, episodes, settings, references),
         "firing_rate_hz": judged.firing_rate_hz,
         "episodes": number,
+    }
+
+
+def figures_beside(
+    squares: FloatArray,
+    regression: RegressionSettings,
+    episodes: Episodes,
+    settings: JudgedTrials,
+    references: Mapping[str, Reference] = REFERENCES,
+) -> dict[str, Any]:
+    """Return the error figures of somebody's squared errors ``[T, B]``, and of references on the same episodes."""
+    trials = settings.window(regression.trials)
+    asked = sorted({*judged_trials(regression.trials, settings.reference_trials), *trials})
+    variance = float(episodes.targets.var())
+    return {
+        **_figures(squares, trials, variance),
+        "target_variance": variance,
         "trials": [trials.start + 1, trials.stop],
         "references": {
             name: _figures(reference(regression, episodes, asked), trials, variance)
-            for name, reference in REFERENCES.items()
+            for name, reference in references.items()
         },
     }
 
 
+def _error_over(figures: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, float]:
+    """Return the ratio of errors after some numbers of examples, as far as the episodes go."""
+    ours, theirs = figures["error_by_trial"], reference["error_by_trial"]
+    return {
+        str(shots): ours[shots] / theirs[shots] for shots in _SHOTS if shots < len(ours) and theirs[shots]
+    }
+
+
 def _figures(squares: FloatArray, trials: range, variance: float) -> dict[str, Any]:
-    by_trial = squares.mean(axis=1)
-    error = float(by_trial[trials.start : trials.stop].mean())
+    by_function = squares[trials.start : trials.stop].mean(axis=0)
+    error = float(by_function.mean())
+    quartiles = np.quantile(squares, (0.25, 0.5, 0.75), axis=1).T
     return {
         "error": error,
+        "error_standard_error": float(by_function.std() / len(by_function) ** 0.5),
         "error_share": error / variance,
-        "error_by_trial": [None if np.isnan(each) else float(each) for each in by_trial],
+        "error_by_trial": [None if np.isnan(each) else float(each) for each in squares.mean(axis=1)],
+        "quartiles_by_trial": [None if np.isnan(each).any() else each.tolist() for each in quartiles],
     }

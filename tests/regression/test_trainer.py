@@ -11,7 +11,8 @@ import torch
 from lsnn_gym.errors import UserError
 from lsnn_gym.recurrent import NetworkSettings
 from lsnn_gym.regression.episodes import Episodes, RegressionSettings, draw_episodes
-from lsnn_gym.regression.evaluation import EvaluateRegressionSettings, evaluate_regression, judge
+from lsnn_gym.regression.evaluation import EvaluateRegressionSettings, evaluate_regression
+from lsnn_gym.regression.judging import judge
 from lsnn_gym.regression.network import ModelSettings, RegressionNetwork
 from lsnn_gym.regression.references import REFERENCES
 from lsnn_gym.regression.trainer import RegressionTrainer, RegressionTrainSettings, squared_errors
@@ -110,5 +111,42 @@ def test_figures_are_of_the_trials_named_and_references_of_the_same_episodes():
     )
     process = figures["references"]["gaussian_process"]["error_by_trial"]
     assert [trial for trial, error in enumerate(process) if error is not None] == [0, 1, 2, 3, 4, 7]
+    assert figures["error_standard_error"] == pytest.approx(
+        judge(network, episodes, 4).squares[2:5].mean(axis=0).std() / 20**0.5
+    )
+    quartiles = np.quantile(judge(network, episodes, 4).squares, (0.25, 0.5, 0.75), axis=1).T
+    np.testing.assert_allclose(figures["quartiles_by_trial"], quartiles)
     lstm = make_trainer("lstm").network
     assert evaluate_regression(lstm, LINES, settings, 4)["firing_rate_hz"] is None
+
+
+def test_other_families_are_mapped_onto_the_ranges_of_the_network_and_judged_with_references():
+    network = make_trainer().network
+    settings = EvaluateRegressionSettings(first_trial=2, last_trial=3, transfer=("polynomial",), trials=9)
+    figures = evaluate_regression(
+        network, LINES, settings, 10, {"mine": lambda *given: given[1].targets ** 2}
+    )
+    assert list(figures["transfer"]) == ["polynomial"]
+    other = figures["transfer"]["polynomial"]
+    narrow = LINES.model_copy(update={"family": "polynomial", "trials": 9})
+    episodes = draw_episodes(narrow, 10, derived_seed(0, "functions"))
+    # Inputs and targets as wide as those of the family trained on give errors that are as much larger.
+    wide = Episodes(5.0 * episodes.inputs, 1.25 * episodes.targets)
+    mapped = judge(network, wide, 0).squares / 1.25**2
+    np.testing.assert_allclose(other["error_by_trial"], mapped.mean(axis=1), rtol=1e-4)
+    assert len(other["error_by_trial"]) == len(figures["error_by_trial"]) == 9
+    assert other["target_variance"] == pytest.approx(episodes.targets.var())
+    assert set(other["references"]) == {*REFERENCES, "mine"}
+    assert other["references"]["mine"]["error"] == pytest.approx((episodes.targets[1:3] ** 2).mean())
+
+
+def test_by_default_transfer_is_to_all_families_with_as_many_inputs():
+    settings = EvaluateRegressionSettings()
+    assert settings.other_families("sinusoid") == ["polynomial", "gaussian_process"]
+    assert settings.other_families("two_layer_network") == ["linear"]
+    assert EvaluateRegressionSettings(transfer=()).other_families("linear") == []
+
+
+def test_a_network_cannot_face_functions_of_another_number_of_inputs():
+    with pytest.raises(ValueError, match="functions of family 'linear' have 2 inputs: expected 1"):
+        make_trainer().network.facing(RegressionSettings(family="linear"))

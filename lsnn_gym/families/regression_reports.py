@@ -1,0 +1,66 @@
+"""What is shown of errors in function regression: a table, and a plot of errors against examples seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lsnn_gym.pictures import ErrorCurve, error_curves
+from lsnn_gym.training.run_folder import RunFolder
+
+_SHOWN_TRIALS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500)
+_WIDTH = 20
+
+
+def regression_table(figures: Mapping[str, Any]) -> str:
+    """Lay figures of ``evaluate_regression`` out: agent and references, a row each, then the same on other families.
+
+    Errors are squared ones in units of the targets; what follows ± is the standard error over functions.
+    """
+    first, last = figures["trials"]
+    trials = [each for each in _SHOWN_TRIALS if each <= len(figures["error_by_trial"])]
+    lines = [_line("squared error", [f"{first} to {last}", "±", "of variance", *map(str, trials)])]
+    for name, row in _rows(figures).items():
+        cells = [f"{row['error']:.5f}", f"{row['error_standard_error']:.5f}", _share(row)]
+        values = [row["error_by_trial"][trial - 1] for trial in trials]
+        cells += ["-" if value is None else f"{value:.5f}" for value in values]
+        lines.append(_line(name, cells))
+    lines.append(f"targets' variance {figures['target_variance']:.5f}, {figures['episodes']} episodes")
+    if figures["firing_rate_hz"] is not None:
+        lines.append(f"firing rate {figures['firing_rate_hz']:.1f} Hz")
+    if figures.get("error_over_maml"):
+        shown = ", ".join(f"{share:.2f} after {shots}" for shots, share in figures["error_over_maml"].items())
+        lines.append(f"agent's error over MAML's: {shown} examples")
+    return "\n".join([*lines, *_transfer(figures.get("transfer", {}))])
+
+
+def draw_errors_by_trial(run: RunFolder, figures: Mapping[str, Any]) -> None:
+    """Draw errors against examples seen, of agent and references, into a run's ``error_by_trial.png``."""
+    curves = {
+        name: ErrorCurve(row["error_by_trial"], row["quartiles_by_trial"])
+        for name, row in _rows(figures).items()
+    }
+    error_curves(curves, run.path / "error_by_trial.png", title=run.path.name)
+
+
+def _rows(figures: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {"agent": figures} | {name.replace("_", " "): row for name, row in figures["references"].items()}
+
+
+def _transfer(transfer: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return a table of shares of variance: a column a family that was not trained on."""
+    if not transfer:
+        return []
+    first = next(iter(transfer.values()))
+    title = "trials {} to {}, families not trained on, of variance".format(*first["trials"])
+    lines = ["", title, _line("", [name.replace("_", " ") for name in transfer], _WIDTH)]
+    rows = {name: [_share(_rows(each)[name]) for each in transfer.values()] for name in _rows(first)}
+    return lines + [_line(name, cells, _WIDTH) for name, cells in rows.items()]
+
+
+def _line(name: str, cells: Sequence[str], width: int = 12) -> str:
+    return f"{name:<{_WIDTH}}" + "".join(f"{cell:>{width}}" for cell in cells)
+
+
+def _share(row: Mapping[str, Any]) -> str:
+    return f"{100 * row['error_share']:.2f} %"
