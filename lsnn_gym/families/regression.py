@@ -17,7 +17,7 @@ from lsnn_gym.families.family import (
     newest_weights,
     on_device,
 )
-from lsnn_gym.families.regression_reports import draw_errors_by_trial, regression_table
+from lsnn_gym.families.regression_reports import draw_errors_by_trial, error_headline, regression_table
 from lsnn_gym.pictures import (
     Knowledge,
     Panel,
@@ -51,7 +51,7 @@ class RegressionExperiment(ExperimentSettings):
     @model_validator(mode="after")
     def _check(self) -> RegressionExperiment:
         trials = self.regression.trials
-        self.evaluate.checked(trials, "evaluate")
+        self.evaluate.check(self.evaluate.trials or trials, "evaluate")
         try:
             self.evaluate.other_families(self.regression.family)
         except ValueError as error:
@@ -97,12 +97,7 @@ class Regression(Family[RegressionExperiment]):
 
     def headline(self, figures: Mapping[str, Any]) -> dict[str, str]:
         """Return the mean error of a batch, that of its last trial, and the firing rate."""
-        shown = {"error": f"{figures['error']:.4f}"}
-        if "last_error" in figures:
-            shown["last"] = f"{figures['last_error']:.4f}"
-        if figures.get("firing_rate_hz") is not None:
-            shown["rate"] = f"{figures['firing_rate_hz']:.0f} Hz"
-        return shown
+        return error_headline(figures)
 
     def figure(self, experiment: RegressionExperiment) -> str:
         """Return the error, in the metrics that of all trials, in the results that of those judged."""

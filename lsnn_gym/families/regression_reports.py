@@ -12,6 +12,16 @@ _SHOWN_TRIALS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500)
 _WIDTH = 20
 
 
+def error_headline(figures: Mapping[str, Any]) -> dict[str, str]:
+    """Return the mean error of a batch, that of its last trial, and the firing rate, for the progress bar."""
+    shown = {"error": f"{figures['error']:.4f}"}
+    if "last_error" in figures:
+        shown["last"] = f"{figures['last_error']:.4f}"
+    if figures.get("firing_rate_hz") is not None:
+        shown["rate"] = f"{figures['firing_rate_hz']:.0f} Hz"
+    return shown
+
+
 def regression_table(figures: Mapping[str, Any]) -> str:
     """Lay figures of ``evaluate_regression`` out: agent and references, a row each, then the same on other families.
 

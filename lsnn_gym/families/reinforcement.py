@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ from pydantic import Field
 from lsnn_gym.agents.actor_critic import ActorCritic, AgentSettings
 from lsnn_gym.agents.meta_rl import MetaRLTrainer, Summary, TrainSettings, evaluate_agent
 from lsnn_gym.agents.rollout import Trajectory
+from lsnn_gym.envs.function_regression_vector import FunctionRegressionVectorEnv
 from lsnn_gym.envs.maze_statistics import MazeStatistics, evaluate_policy
 from lsnn_gym.envs.reference_policies import REFERENCE_POLICIES
 from lsnn_gym.envs.water_maze_vector import WaterMazeVectorEnv
 from lsnn_gym.errors import UserError, nearest, unknown
 from lsnn_gym.families import reinforcement_reports as reports
 from lsnn_gym.families.family import ExperimentSettings, Family, newest_weights, on_device
+from lsnn_gym.regression.episodes import RegressionSettings, draw_episodes
+from lsnn_gym.regression.evaluation import JudgedTrials, figures_beside
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
 from lsnn_gym.training.loop import Figures
@@ -45,6 +49,9 @@ class EvaluateSettings(Settings):
         default=False, description="take the mean of the policy instead of drawing from it"
     )
     seed: int = Field(default=0, ge=0, description="of the episodes; the reference policies get the same")
+    regression: JudgedTrials = Field(
+        default=JudgedTrials(), description="of function regression: which trials count"
+    )
 
 
 class ReinforcementExperiment(ExperimentSettings):
@@ -133,6 +140,11 @@ class Reinforcement(Family[ReinforcementExperiment]):
         if experiment.train.threads is not None:
             torch.set_num_threads(experiment.train.threads)
         env = make_env(experiment.env, experiment.train.episodes_per_iteration)
+        if isinstance(env.unwrapped, FunctionRegressionVectorEnv):
+            try:
+                experiment.evaluate.regression.check(env.unwrapped.options.trials, "evaluate.regression")
+            except ValueError as error:
+                raise UserError(str(error)) from None
         summarise, info_keys = _summary(env)
         agent = make_agent(experiment, env)
         if agent.auxiliary is not None:
@@ -146,24 +158,23 @@ class Reinforcement(Family[ReinforcementExperiment]):
         """Judge a run's agent and the reference policies on episodes of the same seed.
 
         Returns:
-            The agent's figures by name; under ``references``, the same figures of each reference policy; under
-            ``auxiliary``, those of each auxiliary task on its test part, if there are any.
+            The agent's figures by name; under ``references``, the same figures of each reference policy or, of
+            function regression, those of ``regression.evaluation.figures_beside``; under ``auxiliary``, those of
+            each auxiliary task on its test part, if there are any.
         """
         num_episodes = number or experiment.evaluate.episodes
         env = make_env(experiment.env, num_episodes)
         agent = newest_weights(make_agent(experiment, env), run)
         summarise, info_keys = _summary(env)
+        settings = experiment.evaluate
+        if isinstance(env.unwrapped, FunctionRegressionVectorEnv):
+            summarise = partial(_beside_references, env.unwrapped, settings, num_episodes)
         figures: dict[str, Any] = evaluate_agent(
-            agent,
-            env,
-            experiment.evaluate.seed,
-            summarise,
-            info_keys,
-            deterministic=experiment.evaluate.deterministic,
+            agent, env, settings.seed, summarise, info_keys, deterministic=settings.deterministic
         )
         figures.setdefault("firing_rate_hz", None)
         figures["episodes"] = num_episodes
-        figures["references"] = _references(experiment, env, num_episodes)
+        figures.setdefault("references", _references(experiment, env, num_episodes))
         if agent.auxiliary is not None:
             figures["auxiliary"] = agent.auxiliary.evaluate(agent.spiking_network)
         return figures
@@ -173,9 +184,11 @@ class Reinforcement(Family[ReinforcementExperiment]):
         return reports.headline(figures)
 
     def figure(self, experiment: ReinforcementExperiment) -> str:
-        """Return the goals of an episode in the water maze, else the return."""
-        env = make_env(experiment.env, 1)
-        return "goals_per_episode" if isinstance(env.unwrapped, WaterMazeVectorEnv) else "episode_return"
+        """Return the goals of an episode in the water maze, the error of function regression, else the return."""
+        env = make_env(experiment.env, 1).unwrapped
+        if isinstance(env, FunctionRegressionVectorEnv):
+            return "error"
+        return "goals_per_episode" if isinstance(env, WaterMazeVectorEnv) else "episode_return"
 
     def table(self, figures: dict[str, Any]) -> str:
         """Lay agent and reference policies out, a row each."""
@@ -220,8 +233,31 @@ def _summary(env: VectorEnv) -> tuple[Summary, tuple[str, ...]]:
     """Return the figures of merit of an environment's family, and the infos that they need."""
     if isinstance(env.unwrapped, WaterMazeVectorEnv):
         return _maze_figures, ("goal_latency",)
+    if isinstance(env.unwrapped, FunctionRegressionVectorEnv):
+        return _regression_figures, ()
     return (lambda trajectory: {}), ()
 
 
 def _maze_figures(trajectory: Trajectory) -> Figures:
     return dict(MazeStatistics.from_goals(trajectory.infos["goal_latency"] > 0).as_dict())
+
+
+def _regression_figures(trajectory: Trajectory) -> Figures:
+    """Return the mean squared error of all trials and of the last, that of exploration included."""
+    return {"error": -float(trajectory.rewards.mean()), "last_error": -float(trajectory.rewards[-1].mean())}
+
+
+def _beside_references(
+    env: FunctionRegressionVectorEnv, settings: EvaluateSettings, number: int, trajectory: Trajectory
+) -> dict[str, Any]:
+    """Return the errors of an agent in episodes of function regression, and those of references in the same ones."""
+    options = env.options
+    regression = RegressionSettings(
+        family=options.family,
+        input_distribution=options.input_distribution,
+        noise_std=options.noise_std,
+        trials=options.trials,
+    )
+    episodes = draw_episodes(regression, number, derived_seed(settings.seed, "environment"))
+    squares = -trajectory.rewards.cpu().double().numpy()
+    return figures_beside(squares, regression, episodes, settings.regression)

@@ -14,6 +14,7 @@ from lsnn_gym.agents.actor_critic import ActorCritic
 from lsnn_gym.agents.filming import film_episode, film_rendered_episode, show_episode
 from lsnn_gym.envs.water_maze_vector import WaterMazeVectorEnv
 from lsnn_gym.errors import UserError
+from lsnn_gym.families.regression_reports import draw_errors_by_trial, error_headline, regression_table
 from lsnn_gym.pictures import Panel, learning_curves
 from lsnn_gym.training.metrics import read_metrics
 from lsnn_gym.training.run_folder import RunFolder
@@ -31,8 +32,10 @@ _WIDTH = 20
 def results_table(figures: dict[str, Any]) -> str:
     """Lay the figures of ``Reinforcement.evaluate`` out as text: agent and reference policies, a row each.
 
-    Latencies are in environment steps.
+    Latencies are in environment steps. Of function regression it is that of ``regression_table``.
     """
+    if "error_share" in figures:
+        return regression_table(figures)
     if "goals_per_episode" not in figures:
         return "\n".join(f"{key}: {value}" for key, value in figures.items() if key != "references")
     lines = [" " * _WIDTH + "".join(f"{label:>{_WIDTH}}" for label in _COLUMNS.values())]
@@ -45,7 +48,7 @@ def results_table(figures: dict[str, Any]) -> str:
 
 
 def write_learning_curve(run: RunFolder, figures: dict[str, Any]) -> None:
-    """Draw the course of a run's training into its ``learning_curve.png``.
+    """Draw the course of a run's training into its ``learning_curve.png``, of regression also the errors by trial.
 
     Args:
         run: With metrics.
@@ -62,6 +65,9 @@ def write_learning_curve(run: RunFolder, figures: dict[str, Any]) -> None:
             ),
             Panel({"first goal": "first_latency", "later goals": "later_latency"}, "latency (steps)"),
         ]
+    elif "error_share" in figures:
+        panels = [Panel({"all trials": "error", "last trial": "last_error"}, "squared error")]
+        draw_errors_by_trial(run, figures)
     else:
         panels = [Panel({"agent": "episode_return"}, "return")]
     if any(record.get("firing_rate_hz") is not None for record in metrics):
@@ -125,6 +131,8 @@ HEADLINES = {
 
 def headline(figures: Mapping[str, Any]) -> dict[str, str]:
     """Return the figures that matter, short, for the progress bar."""
+    if "error" in figures:
+        return error_headline(figures)
     if "goals_per_episode" not in figures:
         return {"return": f"{figures.get('episode_return') or 0:.2f}"}
     shown = {}

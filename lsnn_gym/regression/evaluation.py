@@ -21,13 +21,8 @@ _SHOTS = (1, 5, 10, 20)
 
 
 class JudgedTrials(Settings):
-    """Which trials of which episodes count."""
+    """Which trials of an episode count."""
 
-    episodes: int = Field(default=256, ge=1, description="episodes, with functions not seen in training")
-    seed: int = Field(default=0, ge=0, description="of the episodes, the same for the references")
-    trials: int | None = Field(
-        default=None, ge=2, description="of these episodes; by default as many as in training"
-    )
     first_trial: int = Field(
         default=10, ge=1, description="the figure of merit is the mean error from here ..."
     )
@@ -36,17 +31,16 @@ class JudgedTrials(Settings):
         default=60, ge=2, description="trials, the later the fewer, at which costly references are fitted"
     )
 
-    def checked(self, trials: int, section: str) -> None:
-        """Refuse trials that episodes of as many trials as in training, ``trials``, do not have.
+    def check(self, trials: int, section: str) -> None:
+        """Refuse what episodes of so many trials do not have.
 
         Raises:
-            ValueError: ``section`` begins the names in the message.
+            ValueError: Of which ``section`` begins the message.
         """
-        last = self.trials or trials
-        if not self.first_trial <= self.last_trial or self.first_trial > last:
+        if not self.first_trial <= self.last_trial or self.first_trial > trials:
             raise ValueError(
                 f"{section}.first_trial is {self.first_trial} and last_trial {self.last_trial}: "
-                f"expected them in order, the first of them at most {last}"
+                f"expected them in order, the first of them at most {trials}"
             )
 
     def window(self, trials: int) -> range:
@@ -57,6 +51,11 @@ class JudgedTrials(Settings):
 class EvaluateRegressionSettings(JudgedTrials, LearnedSettings):
     """How a trained network is judged, and beside what."""
 
+    episodes: int = Field(default=256, ge=1, description="episodes, with functions not seen in training")
+    seed: int = Field(default=0, ge=0, description="of the episodes, the same for the references")
+    trials: int | None = Field(
+        default=None, ge=2, description="of these episodes; by default as many as in training"
+    )
     transfer: tuple[str, ...] | None = Field(
         default=None,
         description="families of functions it was not trained on; by default all with as many inputs",
@@ -127,7 +126,7 @@ def evaluate_regression(
 def _on_family(
     network: RegressionNetwork,
     regression: RegressionSettings,
-    settings: JudgedTrials,
+    settings: EvaluateRegressionSettings,
     number: int,
     references: Mapping[str, Reference],
 ) -> dict[str, Any]:
@@ -147,7 +146,10 @@ def figures_beside(
     settings: JudgedTrials,
     references: Mapping[str, Reference] = REFERENCES,
 ) -> dict[str, Any]:
-    """Return the error figures of somebody's squared errors ``[T, B]``, and of references on the same episodes."""
+    """Return the error figures of somebody's squared errors ``[T, B]``, and of references on the same episodes.
+
+    They are those of ``evaluate_regression``, from ``error`` to ``quartiles_by_trial``, and ``references``.
+    """
     trials = settings.window(regression.trials)
     asked = sorted({*judged_trials(regression.trials, settings.reference_trials), *trials})
     variance = float(episodes.targets.var())
