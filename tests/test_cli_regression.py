@@ -149,6 +149,7 @@ def test_the_configs_are_experiments_of_regression(name: str):
             "evaluate.transfer: unknown function family 'lienar': did you mean 'linear'?",
         ),
         ("evaluate.transfer=[linear]", "evaluate.transfer: linear has 2 inputs: expected families of 1"),
+        ("train.trials=7", "train.trials is 7: expected at most regression.trials, 6"),
         ("train.skipped_trials=6", "train.skipped_trials is 6: expected less than 6"),
         ("env.id=x", "there is regression and env: expected one of them"),
     ],

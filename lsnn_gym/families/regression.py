@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import model_validator
 
-from lsnn_gym.errors import UserError, unknown
 from lsnn_gym.families.family import (
     ExperimentSettings,
     Family,
@@ -17,27 +17,27 @@ from lsnn_gym.families.family import (
     newest_weights,
     on_device,
 )
-from lsnn_gym.families.regression_reports import draw_errors_by_trial, error_headline, regression_table
+from lsnn_gym.families.regression_reports import (
+    draw_errors_by_trial,
+    draw_probed,
+    error_headline,
+    regression_table,
+)
 from lsnn_gym.pictures import (
-    Knowledge,
     Panel,
-    RegressionPicture,
-    draw_regression_episode,
     learning_curves,
 )
 from lsnn_gym.recurrent import NetworkSettings
 from lsnn_gym.regression.episodes import RegressionSettings
 from lsnn_gym.regression.evaluation import EvaluateRegressionSettings, evaluate_regression
-from lsnn_gym.regression.filming import film_regression, show_regression
+from lsnn_gym.regression.filming import show_regression
 from lsnn_gym.regression.learned import Training, learned_references
 from lsnn_gym.regression.network import ModelSettings, RegressionNetwork
-from lsnn_gym.regression.probing import SEEN, ProbedEpisode, probe_episode
+from lsnn_gym.regression.probing import ProbedEpisode, probe_episode
 from lsnn_gym.regression.trainer import RegressionTrainer, RegressionTrainSettings
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.training.metrics import read_metrics
 from lsnn_gym.training.run_folder import RunFolder
-
-_FORMATS = (".mp4", ".gif", ".png")
 
 
 class RegressionExperiment(ExperimentSettings):
@@ -56,9 +56,12 @@ class RegressionExperiment(ExperimentSettings):
             self.evaluate.other_families(self.regression.family)
         except ValueError as error:
             raise ValueError(f"evaluate.transfer: {error}") from None
-        if self.train.skipped_trials >= trials:
+        trained = self.train.trials or trials
+        if trained > trials:
+            raise ValueError(f"train.trials is {trained}: expected at most regression.trials, {trials}")
+        if self.train.skipped_trials >= trained:
             raise ValueError(
-                f"train.skipped_trials is {self.train.skipped_trials}: expected less than {trials}"
+                f"train.skipped_trials is {self.train.skipped_trials}: expected less than {trained}"
             )
         return self
 
@@ -122,40 +125,23 @@ class Regression(Family[RegressionExperiment]):
 
     def draw(self, run: RunFolder, experiment: RegressionExperiment, path: Path, seed: int = 0) -> None:
         """Draw one episode, as a film or a picture: what the network believed of the function, and its spikes."""
-        if path.suffix.lower() not in _FORMATS:
-            raise UserError(f"{path}: {unknown('format', path.suffix, _FORMATS)}")
-        film = path.suffix.lower() != ".png"
-        probed = self._probed(run, experiment, None if film else SEEN, seed)
-        family, network = experiment.regression.functions, experiment.network
-        if film:
-            film_regression(probed, family, path, _groups(network), network.dt)
-            return
-        knowledge = Knowledge(
-            inputs=probed.episodes.inputs[:, 0],
-            grid=probed.grid,
-            values=probed.values,
-            seen=probed.seen,
-            believed=probed.believed,
-            target_range=(family.target_low, family.target_high),
+        draw_probed(
+            partial(self._probed, run, experiment, seed),
+            experiment.regression.functions,
+            path,
+            _groups(experiment.network),
+            experiment.network.dt,
+            title=f"{run.path.name}, episode {seed}",
         )
-        picture = RegressionPicture(
-            targets=probed.episodes.targets[:, 0],
-            predictions=probed.predictions,
-            spikes=probed.spikes,
-            groups=_groups(network),
-            dt=network.dt,
-            knowledge=knowledge if family.input_size <= 2 else None,
-        )
-        draw_regression_episode(picture, path, title=f"{run.path.name}, episode {seed}")
 
     def show(self, run: RunFolder, experiment: RegressionExperiment, seed: int = 0) -> None:
         """Show the film of an episode in a window."""
-        probed = self._probed(run, experiment, None, seed)
+        probed = self._probed(run, experiment, seed, None)
         network = experiment.network
         show_regression(probed, experiment.regression.functions, _groups(network), network.dt)
 
     def _probed(
-        self, run: RunFolder, experiment: RegressionExperiment, seen: Sequence[int] | None, seed: int
+        self, run: RunFolder, experiment: RegressionExperiment, seed: int, seen: Sequence[int] | None
     ) -> ProbedEpisode:
         network = newest_weights(_make_network(experiment), run)
         return probe_episode(network, experiment.regression, seen, seed)

@@ -1,15 +1,27 @@
-"""What is shown of errors in function regression: a table, and a plot of errors against examples seen."""
+"""What is shown of function regression: a table, a plot of errors against examples seen, an episode."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from lsnn_gym.pictures import ErrorCurve, error_curves
+from lsnn_gym.envs.functions import FunctionFamily
+from lsnn_gym.errors import UserError, unknown
+from lsnn_gym.pictures import (
+    ErrorCurve,
+    Knowledge,
+    RegressionPicture,
+    draw_regression_episode,
+    error_curves,
+)
+from lsnn_gym.regression.filming import film_regression
+from lsnn_gym.regression.probing import SEEN, ProbedEpisode
 from lsnn_gym.training.run_folder import RunFolder
 
 _SHOWN_TRIALS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500)
 _WIDTH = 20
+_FORMATS = (".mp4", ".gif", ".png")
 
 
 def error_headline(figures: Mapping[str, Any]) -> dict[str, str]:
@@ -51,6 +63,54 @@ def draw_errors_by_trial(run: RunFolder, figures: Mapping[str, Any]) -> None:
         for name, row in _rows(figures).items()
     }
     error_curves(curves, run.path / "error_by_trial.png", title=run.path.name)
+
+
+def draw_probed(
+    probe: Callable[[Sequence[int] | None], ProbedEpisode],
+    family: FunctionFamily,
+    path: Path,
+    groups: Mapping[str, int],
+    dt: float,
+    *,
+    title: str = "",
+) -> None:
+    """Draw an episode as a film (.mp4, .gif) or picture (.png): what was believed of the function, and the spikes.
+
+    Args:
+        probe: Returns the episode; it is given after which numbers of examples to ask, None for before each trial.
+        family: Of the function.
+        path: Of the film or picture.
+        groups: Names and sizes of groups of consecutive neurons.
+        dt: Simulation step in ms.
+        title: Above the picture.
+
+    Raises:
+        UserError: The suffix is none of these, or the file cannot be written.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in _FORMATS:
+        raise UserError(f"{path}: {unknown('format', path.suffix, _FORMATS)}")
+    if suffix != ".png":
+        film_regression(probe(None), family, path, groups, dt)
+        return
+    probed = probe(SEEN)
+    knowledge = Knowledge(
+        inputs=probed.episodes.inputs[:, 0],
+        grid=probed.grid,
+        values=probed.values,
+        seen=probed.seen,
+        believed=probed.believed,
+        target_range=(family.target_low, family.target_high),
+    )
+    picture = RegressionPicture(
+        targets=probed.episodes.targets[:, 0],
+        predictions=probed.predictions,
+        spikes=probed.spikes,
+        groups=groups,
+        dt=dt,
+        knowledge=knowledge if family.input_size <= 2 else None,
+    )
+    draw_regression_episode(picture, path, title=title)
 
 
 def _rows(figures: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

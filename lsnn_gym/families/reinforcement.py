@@ -203,7 +203,7 @@ class Reinforcement(Family[ReinforcementExperiment]):
         return [run.episode]
 
     def draw(self, run: RunFolder, experiment: ReinforcementExperiment, path: Path, seed: int = 0) -> None:
-        """Record an episode; of a water maze with the spikes, else as the environment draws itself."""
+        """Record an episode; of our own environments with the spikes, else as the environment draws itself."""
         env = make_env(experiment.env, 1)
         agent = newest_weights(make_agent(experiment, env), run)
         settings = experiment.env

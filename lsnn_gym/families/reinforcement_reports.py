@@ -12,9 +12,16 @@ from gymnasium.vector import VectorEnv
 
 from lsnn_gym.agents.actor_critic import ActorCritic
 from lsnn_gym.agents.filming import film_episode, film_rendered_episode, show_episode
+from lsnn_gym.agents.probing import probe_agent
+from lsnn_gym.envs.function_regression_vector import FunctionRegressionVectorEnv
 from lsnn_gym.envs.water_maze_vector import WaterMazeVectorEnv
 from lsnn_gym.errors import UserError
-from lsnn_gym.families.regression_reports import draw_errors_by_trial, error_headline, regression_table
+from lsnn_gym.families.regression_reports import (
+    draw_errors_by_trial,
+    draw_probed,
+    error_headline,
+    regression_table,
+)
 from lsnn_gym.pictures import Panel, learning_curves
 from lsnn_gym.training.metrics import read_metrics
 from lsnn_gym.training.run_folder import RunFolder
@@ -84,7 +91,7 @@ def film_run(
     seed: int,
     deterministic: bool,
 ) -> None:
-    """Record an episode of an agent; of a water maze with the spikes, else as the environment draws itself.
+    """Record an episode of an agent; of our own environments with the spikes, else as the environment draws itself.
 
     Args:
         agent: That acts.
@@ -100,6 +107,18 @@ def film_run(
     """
     if isinstance(env.unwrapped, WaterMazeVectorEnv):
         film_episode(agent, env, path, seed=seed, deterministic=deterministic)
+        return
+    functions = env.unwrapped
+    if isinstance(functions, FunctionRegressionVectorEnv):
+        network = agent.network_settings
+        draw_probed(
+            lambda seen: probe_agent(agent, functions, seen, seed, deterministic=deterministic),
+            functions.options.functions,
+            path,
+            {"regular": network.regular_neurons, "adaptive": network.adaptive_neurons},
+            network.dt,
+            title=f"{path.parent.name}, episode {seed}",
+        )
         return
     with closing(_drawing_env(env_id, options, "rgb_array")) as single:
         film_rendered_episode(agent, single, path, seed=seed, deterministic=deterministic)

@@ -28,6 +28,11 @@ from lsnn_gym.training.train_settings import BatchTrainSettings
 class RegressionTrainSettings(BatchTrainSettings):
     """A training run of regression; its sequences are episodes."""
 
+    trials: int | None = Field(
+        default=None,
+        ge=2,
+        description="trials of an episode in training, fewer to learn faster; by default all of regression.trials",
+    )
     skipped_trials: int = Field(
         default=0, ge=0, description="first trials of an episode whose errors are not trained on"
     )
@@ -55,7 +60,7 @@ class RegressionTrainer:
         seed: int,
     ) -> None:
         self.network = network
-        self.regression = regression
+        self.regression = regression.model_copy(update={"trials": settings.trials or regression.trials})
         self.settings = settings
         self.seed = seed
         self.finished_iterations = 0

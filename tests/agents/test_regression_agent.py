@@ -7,13 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from lsnn_gym.agents.probing import probe_agent
+from lsnn_gym.agents.rollout import collect_episodes
+from lsnn_gym.envs.function_regression_vector import FunctionRegressionVectorEnv
 from lsnn_gym.envs.functions import FUNCTION_FAMILIES
-from lsnn_gym.experiment import family_of, load_experiment
-from lsnn_gym.families.reinforcement import ReinforcementExperiment
+from lsnn_gym.experiment import experiment_of, family_of, load_experiment
+from lsnn_gym.families.family import newest_weights
+from lsnn_gym.families.reinforcement import ReinforcementExperiment, make_agent, make_env
 from lsnn_gym.regression.episodes import RegressionSettings, draw_episodes
 from lsnn_gym.regression.references import REFERENCES
 from lsnn_gym.seeding import derived_seed
+from lsnn_gym.training.run_folder import RunFolder
 from tests.command_line import only_run, run
 
 SMALL = (
@@ -81,3 +87,45 @@ def test_rewards_rise():
     returns = [float(trainer.run_iteration()["episode_return"] or 0.0) for _ in range(25)]
     assert FUNCTION_FAMILIES["two_layer_network"].target_scale == 1.0
     assert np.mean(returns[-3:]) > np.mean(returns[:3]) + 0.3
+
+
+@pytest.mark.parametrize("seen", [None, (1, 4), (6,)])
+def test_being_asked_changes_nothing(trained: Path, seen):
+    folder = RunFolder(trained)
+    experiment = experiment_of(folder)
+    assert isinstance(experiment, ReinforcementExperiment)
+    env = make_env(experiment.env, 1)
+    assert isinstance(env.unwrapped, FunctionRegressionVectorEnv)
+    agent = newest_weights(make_agent(experiment, env), folder)
+    probed = probe_agent(agent, env.unwrapped, seen, 5, deterministic=True)
+    generator = torch.Generator().manual_seed(derived_seed(5, "film"))
+    trajectory = collect_episodes(agent, env, generator, 5, deterministic=True)
+    np.testing.assert_allclose(probed.predictions, trajectory.actions[:, 0, 0])
+    episodes = draw_episodes(RegressionSettings(trials=6), 1, 5)
+    np.testing.assert_array_equal(probed.episodes.targets, episodes.targets)
+    np.testing.assert_allclose(probed.episodes.inputs, episodes.inputs, atol=1e-6)
+    assert trajectory.spikes is not None
+    np.testing.assert_array_equal(probed.spikes, trajectory.spikes[:, 0] > 0)
+    assert probed.seen == (tuple(range(6)) if seen is None else seen)
+    assert probed.believed.shape == (len(probed.seen), len(probed.grid))
+    assert np.abs(probed.believed).max() <= 1.0
+
+
+def test_a_belief_is_what_the_agent_would_have_answered_there(trained: Path):
+    """The point of the grid that is nearest to the input which came next."""
+    folder = RunFolder(trained)
+    experiment = experiment_of(folder)
+    assert isinstance(experiment, ReinforcementExperiment)
+    env = make_env(experiment.env, 1)
+    assert isinstance(env.unwrapped, FunctionRegressionVectorEnv)
+    agent = newest_weights(make_agent(experiment, env), folder)
+    probed = probe_agent(agent, env.unwrapped, (3,), 5, deterministic=True)
+    nearest = np.square(probed.grid - probed.episodes.inputs[3, 0]).sum(axis=1).argmin()
+    assert probed.believed[0, nearest] == pytest.approx(probed.predictions[3], abs=0.1)
+    assert np.ptp(probed.believed[0]) > 0.0
+
+
+@pytest.mark.parametrize("name", ["film.gif", "picture.png"])
+def test_an_episode_is_filmed_and_drawn(trained: Path, tmp_path: Path, name: str):
+    assert run("render", str(trained), f"--out={tmp_path / name}") == 0
+    assert (tmp_path / name).stat().st_size > 1000

@@ -74,6 +74,16 @@ def test_the_first_loss_is_the_mean_squared_error_of_the_first_batch():
     assert figures["simulation_steps"] == 8 * 4 * 16
 
 
+def test_episodes_of_training_may_be_shorter():
+    trainer = make_trainer(trials=3)
+    episodes = draw_episodes(LINES.model_copy(update={"trials": 3}), 16, derived_seed(3, "functions", 0))
+    with torch.no_grad():
+        _, squares = squared_errors(trainer.network, episodes, derived_seed(3, "draws", 0))
+    figures = trainer.run_iteration()
+    assert figures["simulation_steps"] == 3 * 4 * 16
+    assert figures["loss"] == pytest.approx(float(squares.mean()), rel=1e-6)
+
+
 def test_a_checkpoint_of_another_network_is_refused():
     trainer = make_trainer()
     with pytest.raises(UserError, match="checkpoint of another network"):
