@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from lsnn_gym.agents.actor_critic import ActorCritic
 from lsnn_gym.agents.probing import probe_agent
 from lsnn_gym.agents.rollout import collect_episodes
 from lsnn_gym.envs.function_regression_vector import FunctionRegressionVectorEnv
@@ -89,15 +90,21 @@ def test_rewards_rise():
     assert np.mean(returns[-3:]) > np.mean(returns[:3]) + 0.3
 
 
-@pytest.mark.parametrize("seen", [None, (1, 4), (6,)])
-def test_being_asked_changes_nothing(trained: Path, seen):
+def acting(trained: Path) -> tuple[ActorCritic, FunctionRegressionVectorEnv]:
+    """Return the trained agent, and its environment with one lane."""
     folder = RunFolder(trained)
     experiment = experiment_of(folder)
     assert isinstance(experiment, ReinforcementExperiment)
     env = make_env(experiment.env, 1)
-    assert isinstance(env.unwrapped, FunctionRegressionVectorEnv)
     agent = newest_weights(make_agent(experiment, env), folder)
-    probed = probe_agent(agent, env.unwrapped, seen, 5, deterministic=True)
+    assert isinstance(env.unwrapped, FunctionRegressionVectorEnv)
+    return agent, env.unwrapped
+
+
+@pytest.mark.parametrize("seen", [None, (1, 4), (6,)])
+def test_being_asked_changes_nothing(trained: Path, seen):
+    agent, env = acting(trained)
+    probed = probe_agent(agent, env, seen, 5, deterministic=True)
     generator = torch.Generator().manual_seed(derived_seed(5, "film"))
     trajectory = collect_episodes(agent, env, generator, 5, deterministic=True)
     np.testing.assert_allclose(probed.predictions, trajectory.actions[:, 0, 0])
@@ -113,13 +120,8 @@ def test_being_asked_changes_nothing(trained: Path, seen):
 
 def test_a_belief_is_what_the_agent_would_have_answered_there(trained: Path):
     """The point of the grid that is nearest to the input which came next."""
-    folder = RunFolder(trained)
-    experiment = experiment_of(folder)
-    assert isinstance(experiment, ReinforcementExperiment)
-    env = make_env(experiment.env, 1)
-    assert isinstance(env.unwrapped, FunctionRegressionVectorEnv)
-    agent = newest_weights(make_agent(experiment, env), folder)
-    probed = probe_agent(agent, env.unwrapped, (3,), 5, deterministic=True)
+    agent, env = acting(trained)
+    probed = probe_agent(agent, env, (3,), 5, deterministic=True)
     nearest = np.square(probed.grid - probed.episodes.inputs[3, 0]).sum(axis=1).argmin()
     assert probed.believed[0, nearest] == pytest.approx(probed.predictions[3], abs=0.1)
     assert np.ptp(probed.believed[0]) > 0.0
