@@ -128,14 +128,17 @@ def test_an_lstm_trains_and_is_drawn_too(tmp_path: Path, capsys):
     assert (tmp_path / "other.png").read_bytes() != (folder / "episode.png").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["regression", "regression-quick", "sinusoid-quick"])
+@pytest.mark.parametrize("name", ["regression", "regression-paper", "regression-quick", "sinusoid-quick"])
 def test_the_configs_are_experiments_of_regression(name: str):
     experiment = load_experiment(name)
     assert isinstance(experiment, RegressionExperiment)
     assert experiment.evaluate.episodes >= 256
-    assert experiment.network.num_neurons == {"regression": 300}.get(name, experiment.network.num_neurons)
-    if name != "regression":
+    if name.endswith("quick"):
         assert experiment.network.num_neurons <= 150
+    else:
+        assert experiment.network.num_neurons == 300
+        assert experiment.regression.trials == 500
+        assert experiment.model.steps_per_observation == 20
 
 
 @pytest.mark.parametrize(
