@@ -1,0 +1,16 @@
+"""Spiking policies for Stable-Baselines3: after this import ``sb3_contrib.RecurrentPPO`` takes them by name."""
+
+from __future__ import annotations
+
+try:
+    from sb3_contrib import RecurrentPPO
+except ImportError as error:
+    raise ImportError(f"{error}: pip install 'lsnn-gym[sb3]'") from None
+
+from lsnn_gym.agents.sb3.core import CoreSettings, SpikingCore
+from lsnn_gym.agents.sb3.policies import CnnLsnnPolicy, MlpLsnnPolicy, MultiInputLsnnPolicy
+
+for _policy in (MlpLsnnPolicy, CnnLsnnPolicy, MultiInputLsnnPolicy):
+    RecurrentPPO.policy_aliases[_policy.__name__] = _policy
+
+__all__ = ["CnnLsnnPolicy", "CoreSettings", "MlpLsnnPolicy", "MultiInputLsnnPolicy", "SpikingCore"]
