@@ -117,7 +117,7 @@ def film_run(
             path,
             {"regular": network.regular_neurons, "adaptive": network.adaptive_neurons},
             network.dt,
-            title=f"{path.parent.name}, episode {seed}",
+            title=f"{env_id}, episode {seed}",
         )
         return
     with closing(_drawing_env(env_id, options, "rgb_array")) as single:

@@ -255,5 +255,6 @@ def _draw_answers(axes: Axes, picture: RegressionPicture) -> None:
     axes.vlines(seen, picture.targets, picture.predictions, color=css(GROUP_COLORS[1]), linewidth=1)
     axes.legend(frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
     axes.set_xlabel("examples seen")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     plain_style(axes)
     axes.set_xlim(-0.5, trials - 0.5)
