@@ -248,6 +248,8 @@ def _with_margin(bounds: tuple[float, float]) -> tuple[float, float]:
 
 def _draw_answers(axes: Axes, picture: RegressionPicture) -> None:
     """Draw targets and predictions of the trials, joined by their errors."""
+    from matplotlib.ticker import MaxNLocator
+
     trials = len(picture.targets)
     seen = np.arange(trials)
     axes.plot(seen, picture.targets, "o", color=GREY, markersize=4, label="target")
@@ -255,6 +257,6 @@ def _draw_answers(axes: Axes, picture: RegressionPicture) -> None:
     axes.vlines(seen, picture.targets, picture.predictions, color=css(GROUP_COLORS[1]), linewidth=1)
     axes.legend(frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
     axes.set_xlabel("examples seen")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     plain_style(axes)
     axes.set_xlim(-0.5, trials - 0.5)
