@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
-from stable_baselines3.common.torch_layers import CombinedExtractor, NatureCNN
+from stable_baselines3.common.torch_layers import (
+    BaseFeaturesExtractor,
+    CombinedExtractor,
+    FlattenExtractor,
+    NatureCNN,
+)
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
 
@@ -36,13 +41,14 @@ class MlpLsnnPolicy(RecurrentActorCriticPolicy):
 
     lstm_actor: SpikingCore
     lstm_critic: SpikingCore | None
+    usual_features_extractor: ClassVar[type[BaseFeaturesExtractor]] = FlattenExtractor
 
     def __init__(
         self,
         observation_space: spaces.Space,
         action_space: spaces.Space,
         lr_schedule: Schedule,
-        *args: Any,
+        *,
         lstm_hidden_size: int = 256,
         n_lstm_layers: int = 1,
         shared_lstm: bool = False,
@@ -54,12 +60,12 @@ class MlpLsnnPolicy(RecurrentActorCriticPolicy):
             raise TypeError(
                 f"lstm_kwargs is {kwargs['lstm_kwargs']}: a spiking network takes lsnn_kwargs instead"
             )
+        kwargs.setdefault("features_extractor_class", self.usual_features_extractor)
         settings = CoreSettings(**(lsnn_kwargs or {}))
         super().__init__(
             observation_space,
             action_space,
             lr_schedule,
-            *args,
             lstm_hidden_size=lstm_hidden_size,
             n_lstm_layers=1,
             shared_lstm=shared_lstm,
@@ -149,42 +155,10 @@ class MlpLsnnPolicy(RecurrentActorCriticPolicy):
 class CnnLsnnPolicy(MlpLsnnPolicy):
     """``MlpLsnnPolicy`` behind a convolutional network, for images."""
 
-    def __init__(
-        self,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
-        lr_schedule: Schedule,
-        *args: Any,
-        features_extractor_class: Any = NatureCNN,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            observation_space,
-            action_space,
-            lr_schedule,
-            *args,
-            features_extractor_class=features_extractor_class,
-            **kwargs,
-        )
+    usual_features_extractor = NatureCNN
 
 
 class MultiInputLsnnPolicy(MlpLsnnPolicy):
     """``MlpLsnnPolicy`` for observations that are dictionaries, images among them or not."""
 
-    def __init__(
-        self,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
-        lr_schedule: Schedule,
-        *args: Any,
-        features_extractor_class: Any = CombinedExtractor,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            observation_space,
-            action_space,
-            lr_schedule,
-            *args,
-            features_extractor_class=features_extractor_class,
-            **kwargs,
-        )
+    usual_features_extractor = CombinedExtractor
