@@ -16,7 +16,9 @@ class _LeakyFilter(torch.autograd.Function):
     """``y[t] = kappa y[t-1] + (1 - kappa) x[t]``, its gradient written out: T is long and each step tiny."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, state: Tensor, reset: Tensor | None, kappa: float) -> Tensor:  # type: ignore[override]
+    def forward(
+        ctx: Any, values: Tensor, state: Tensor, reset: Tensor | None, kappa: float | Tensor
+    ) -> Tensor:  # type: ignore[override]
         ctx.kappa = kappa
         ctx.resets = _resets(reset, len(values))
         return _filter(values, state, ctx.resets, kappa)
@@ -31,11 +33,12 @@ class _LeakyFilter(torch.autograd.Function):
         return error * (1 - ctx.kappa), earlier, None, None
 
 
-def _filter(values: Tensor, state: Tensor, resets: list[Tensor | None], kappa: float) -> Tensor:
+def _filter(values: Tensor, state: Tensor, resets: list[Tensor | None], kappa: float | Tensor) -> Tensor:
     filtered = (1 - kappa) * values
     for current, kept in zip(filtered.unbind(), resets, strict=True):
         state = state if kept is None else torch.where(kept, state, 0.0)
-        state = current.add_(state, alpha=kappa)
+        each = isinstance(kappa, Tensor)
+        state = current.addcmul_(state, kappa) if each else current.add_(state, alpha=kappa)
     return filtered
 
 
@@ -50,13 +53,13 @@ def _resets(reset: Tensor | None, steps: int) -> list[Tensor | None]:
 
 
 def low_pass(
-    values: Tensor, kappa: float, state: Tensor | None = None, reset: Tensor | None = None
+    values: Tensor, kappa: float | Tensor, state: Tensor | None = None, reset: Tensor | None = None
 ) -> Tensor:
     """Return ``y[t] = kappa y[t-1] + (1 - kappa) x[t]``, ``[T, B, K]``, differentiable.
 
     Args:
         values: x ``[T, B, K]``, e.g. spikes or their products with weights.
-        kappa: exp(-dt / tau).
+        kappa: exp(-dt / tau), or one each ``[K]``, a constant.
         state: y before the first step ``[B, K]``; None for rest.
         reset: ``[T, B]``, non-zero where y starts anew; None for nowhere.
     """

@@ -21,6 +21,7 @@ from lsnn_gym.wiring import Wiring, WiringSettings, draw_wiring, input_signs, re
 
 PositiveFloat = Annotated[float, Field(gt=0)]
 TimeConstant = PositiveFloat | tuple[PositiveFloat, PositiveFloat]
+CellName = Literal["lsnn", "lsnn-paper", "eprop-a", "eprop-b", "eprop-c"]
 
 
 class NetworkSettings(Settings):
@@ -52,7 +53,7 @@ class NetworkSettings(Settings):
     )
     recurrent_scale: float = Field(default=1.0, ge=0, description="factor on the initial recurrent weights")
     wiring: WiringSettings = WiringSettings()
-    cell: Literal["lsnn", "lsnn-paper", "eprop-a", "eprop-b", "eprop-c"] = Field(
+    cell: CellName = Field(
         default="lsnn", description="which published neuron model; see lsnn_gym.neurons.CELL_MODELS"
     )
     rule: Literal["bptt", "eprop"] = Field(

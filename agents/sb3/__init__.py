@@ -8,9 +8,19 @@ except ImportError as error:
     raise ImportError(f"{error}: pip install 'lsnn-gym[sb3]'") from None
 
 from lsnn_gym.agents.sb3.core import CoreSettings, SpikingCore
+from lsnn_gym.agents.sb3.features import SpikingFeaturesExtractor
 from lsnn_gym.agents.sb3.policies import CnnLsnnPolicy, MlpLsnnPolicy, MultiInputLsnnPolicy
+from lsnn_gym.agents.sb3.ppo import SpikingRecurrentPPO
 
 for _policy in (MlpLsnnPolicy, CnnLsnnPolicy, MultiInputLsnnPolicy):
     RecurrentPPO.policy_aliases[_policy.__name__] = _policy
 
-__all__ = ["CnnLsnnPolicy", "CoreSettings", "MlpLsnnPolicy", "MultiInputLsnnPolicy", "SpikingCore"]
+__all__ = [
+    "CnnLsnnPolicy",
+    "CoreSettings",
+    "MlpLsnnPolicy",
+    "MultiInputLsnnPolicy",
+    "SpikingCore",
+    "SpikingFeaturesExtractor",
+    "SpikingRecurrentPPO",
+]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import math
+from itertools import chain
+from typing import Any
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from lsnn_gym.neurons import SpikingState
+from lsnn_gym.cores import wired_matrices
+from lsnn_gym.neurons import SpikingState, decay, draw_in_range
 from lsnn_gym.readouts import low_pass
-from lsnn_gym.recurrent import NetworkSettings, SpikingRNN, TimeConstant
+from lsnn_gym.recurrent import CellName, NetworkSettings, SpikingRNN, TimeConstant
+from lsnn_gym.tasks.scoring import firing_rates, rate_loss
+from lsnn_gym.wiring import WiredMatrix
 
 
 class CoreSettings(NetworkSettings):
@@ -18,23 +22,40 @@ class CoreSettings(NetworkSettings):
 
     regular_neurons: int = Field(default=1, ge=0, description="follows from the policy's lstm_hidden_size")
     adaptive_neurons: int = Field(default=0, ge=0, description="follows from the policy's lstm_hidden_size")
-    adaptive_share: float = Field(default=0.4, ge=0, le=1, description="share of neurons that adapt")
+    adaptive_share: float = Field(default=1.0, ge=0, le=1, description="share of neurons that adapt")
     steps_per_observation: int = Field(
-        default=4, ge=1, description="simulation steps an environment step lasts"
+        default=6, ge=1, description="simulation steps an environment step lasts"
     )
-    tau_readout: float = Field(default=10.0, gt=0, description="time constant of the filtered spikes, in ms")
+    tau_readout: TimeConstant = Field(
+        default=(5.0, 40.0), description="time constant of the filtered spikes, or a range drawn from"
+    )
+    output_scale: float = Field(
+        default=20.0, gt=0, description="what a neuron that fires all the time, at 1 kHz, puts out"
+    )
     joint_critic: bool = Field(
         default=True,
         description="with shared_lstm: whether the value's gradient reaches the core, as the action's does",
     )
     tau_membrane: TimeConstant = Field(
-        default=(4.0, 20.0), description="membrane time constant, or a range drawn from"
+        default=2.0, description="membrane time constant, or a range drawn from"
     )
     tau_adaptation: TimeConstant = Field(
         default=(20.0, 200.0), description="adaptation time constant, or a range drawn from"
     )
-    threshold: float = Field(default=0.1, gt=0, description="baseline threshold, in units of voltage")
-    refractory_period: float = Field(default=1.0, ge=0, description="time after a spike without another")
+    threshold: float = Field(default=0.02, gt=0, description="baseline threshold, in units of voltage")
+    input_scale: float = Field(
+        default=0.1, gt=0, description="factor on the initial input weights N(0, 1)/sqrt(inputs)"
+    )
+    recurrent_scale: float = Field(default=0.06, ge=0, description="factor on the initial recurrent weights")
+    refractory_period: float = Field(default=0.0, ge=0, description="time after a spike without another")
+    cell: CellName = Field(default="lsnn-paper", description="which published neuron model")
+    bias: bool = Field(
+        default=True, description="whether each neuron has a constant current, which is trained"
+    )
+    rate_weight: float = Field(
+        default=0.0, ge=0, description="weight of sum_j (rate_j - target_rate)^2 in the loss"
+    )
+    target_rate: float = Field(default=50.0, ge=0, description="firing rate that rate_weight aims at, in Hz")
 
     @model_validator(mode="after")
     def _check_noise(self) -> CoreSettings:
@@ -49,6 +70,18 @@ class CoreSettings(NetworkSettings):
         adaptive = round(self.adaptive_share * num_neurons)
         sizes = {"regular_neurons": num_neurons - adaptive, "adaptive_neurons": adaptive}
         return self.model_copy(update=sizes)
+
+
+class _AddLoss(torch.autograd.Function):
+    """Pass values on, and let whatever loss they end in grow by another: for loops that take no further loss."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, loss: Tensor) -> Tensor:  # type: ignore[override]
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, by_values: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        return by_values, by_values.new_ones(())
 
 
 class SpikingCore(nn.Module):
@@ -66,7 +99,8 @@ class SpikingCore(nn.Module):
     Attributes:
         num_layers: 1, and ``hidden_size``: S, numbers of a whole state. By these ``RecurrentPPO`` makes room for
             states ``[1, B, S]``. All zeros is the state of rest.
-        scale: Of the outputs, so that they are about 1.
+        kappa: Decay of the filters ``[N]``, per simulation step.
+        rates_hz: Mean firing rates ``[L]`` of the networks when a gradient was last recorded.
     """
 
     def __init__(self, input_size: int, num_neurons: int, num_layers: int, settings: CoreSettings) -> None:
@@ -75,14 +109,17 @@ class SpikingCore(nn.Module):
         generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
         self.input_size = input_size
         self.settings = settings.of_size(num_neurons)
-        sizes = [input_size, *[num_neurons] * (num_layers - 1)]
-        self.networks = nn.ModuleList(SpikingRNN(self.settings, size, generator) for size in sizes)
-        self.kappa = math.exp(-settings.dt / settings.tau_readout)
-        self.scale = 10.0 * settings.dt
+        sizes = [input_size + settings.bias, *[num_neurons + settings.bias] * (num_layers - 1)]
+        self._networks = [SpikingRNN(self.settings, size, generator) for size in sizes]
+        self.networks = nn.ModuleList(self._networks)
+        taus = draw_in_range(settings.tau_readout, num_neurons, generator)
+        self.kappa: Tensor
+        self.register_buffer("kappa", decay(taus, settings.dt).to(torch.get_default_dtype()))
         self.num_layers = 1
         self._sizes = [SpikingState.zeros(1, num_neurons, settings.delay[1]).pack().shape[1]] * num_layers
         self._sizes.append(num_neurons)
         self.hidden_size = sum(self._sizes)
+        self.rates_hz = torch.zeros(num_layers)
 
     def forward(self, features: Tensor, state: Tensor, episode_start: Tensor) -> tuple[Tensor, Tensor]:
         """Run T environment steps of B episodes.
@@ -103,11 +140,30 @@ class SpikingCore(nn.Module):
             reset = reset.flatten(0, 1)
         *packed, filtered = state.split(self._sizes, dim=1)
         signal = features.repeat_interleave(repeats, dim=0)
-        after = []
+        after, spikes = [], []
         for network, before in zip(self.networks, packed, strict=True):
             start = SpikingState.unpack(before, self._sizes[-1])
-            signal, ended = network(signal, start, reset)
+            currents = nn.functional.pad(signal, (0, 1), value=1.0) if self.settings.bias else signal
+            signal, ended = network(currents, start, reset)
+            spikes.append(signal)
             after.append(ended.pack())
-        outputs = low_pass(signal, self.kappa, filtered, reset)
+        outputs = self._regulated(low_pass(signal, self.kappa, filtered, reset), spikes)
         last = outputs[repeats - 1 :: repeats]
-        return self.scale * last, torch.cat([*after, outputs[-1]], dim=1)
+        return self.settings.output_scale * self.settings.dt * last, torch.cat([*after, outputs[-1]], dim=1)
+
+    def wired_matrices(self) -> list[WiredMatrix]:
+        """Return the weight matrices whose connections or signs are managed."""
+        parts = [(each.input_synapses, each.recurrent_synapses) for each in self._networks]
+        return wired_matrices(chain.from_iterable(parts), self.settings.wiring)
+
+    def _regulated(self, outputs: Tensor, spikes: list[Tensor]) -> Tensor:
+        """Note the firing rates and let the loss, whichever it is, grow by what they cost."""
+        if not torch.is_grad_enabled():
+            return outputs
+        settings = self.settings
+        with torch.no_grad():
+            self.rates_hz = torch.stack([1000 * firing_rates(each, settings.dt).mean() for each in spikes])
+        if settings.rate_weight:
+            cost = sum(rate_loss(each, settings.target_rate, settings.dt) for each in spikes)
+            outputs = _AddLoss.apply(outputs, settings.rate_weight * cost)  # type: ignore[assignment]
+        return outputs

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
@@ -18,6 +19,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
 
 from lsnn_gym.agents.sb3.core import CoreSettings, SpikingCore
+from lsnn_gym.training.optimization import connections, wired
 
 
 class MlpLsnnPolicy(RecurrentActorCriticPolicy):
@@ -81,11 +83,21 @@ class MlpLsnnPolicy(RecurrentActorCriticPolicy):
             self.lstm_critic = SpikingCore(*sizes).to(self.device)
         self.lstm_hidden_state_shape = (1, 1, self.lstm_actor.hidden_size)
         # The stock one holds the parameters of the LSTMs that were here.
-        self.optimizer = self.optimizer_class(
-            self.parameters(),
-            lr=lr_schedule(1),  # type: ignore[call-arg]
-            **self.optimizer_kwargs,
+        self.optimizer = wired(
+            self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs),  # type: ignore[call-arg]
+            [matrix for core in self.cores() for matrix in core.wired_matrices()],
+            settings.wiring.kind,
+            int(torch.randint(2**62, ())),
         )
+
+    def cores(self) -> list[SpikingCore]:
+        """Return the actor's core and, if it has one, the critic's."""
+        return [core for core in (self.lstm_actor, self.lstm_critic) if core is not None]
+
+    def network_figures(self) -> dict[str, float]:
+        """Return, for logs, the firing rate when last trained and, if it is managed, the number of connections."""
+        rates = torch.cat([core.rates_hz for core in self.cores()])
+        return {"firing_rate_hz": float(rates.mean()), **connections(self.optimizer)}
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return super()._get_constructor_parameters() | {

@@ -46,9 +46,17 @@ def make_optimizer(
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     kind = {"adam": torch.optim.Adam, "epsilon-hat-adam": EpsilonHatAdam}[name]
     optimizer: Optimizer = kind(trained, lr=learning_rate, eps=epsilon)
-    if matrices:
-        optimizer = KINDS[wiring](optimizer, matrices, torch.Generator().manual_seed(seed))
-    return optimizer
+    return wired(optimizer, matrices, wiring, seed)
+
+
+def wired(
+    optimizer: Optimizer,
+    matrices: Sequence[WiredMatrix],
+    wiring: Literal["dense", "deep_r", "fixed_sparse"],
+    seed: int,
+) -> Optimizer:
+    """Return the optimiser that manages ``matrices`` around ``optimizer``; itself where there are none."""
+    return KINDS[wiring](optimizer, matrices, torch.Generator().manual_seed(seed)) if matrices else optimizer
 
 
 def decayed(learning_rate: float, factor: float, every: int, iteration: int) -> float:

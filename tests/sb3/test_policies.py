@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -16,6 +15,7 @@ from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from lsnn_gym.agents.sb3 import CoreSettings, MlpLsnnPolicy, SpikingCore
+from tests.sb3.made_env import Spaces
 
 SIZES: dict[str, Any] = {
     "lstm_hidden_size": 12,
@@ -34,23 +34,6 @@ def make_model(policy: str = "MlpLsnnPolicy", env: Any = "CartPole-v1", **change
     return RecurrentPPO(
         policy, env, n_steps=40, batch_size=40, n_epochs=1, seed=0, device="cpu", policy_kwargs=kwargs
     )
-
-
-class Spaces(gym.Env):
-    """Random observations of any space, episodes of 9 steps."""
-
-    def __init__(self, observation_space: spaces.Space, action_space: spaces.Space) -> None:
-        self.observation_space, self.action_space = observation_space, action_space
-        observation_space.seed(0)
-
-    def reset(self, *, seed=None, options=None):
-        self.time = 0
-        return self.observation_space.sample(), {}
-
-    def step(self, action):
-        assert self.action_space.contains(action)
-        self.time += 1
-        return self.observation_space.sample(), 1.0, False, self.time == 9, {}
 
 
 OBSERVATIONS: dict[str, tuple[str, spaces.Space]] = {
@@ -172,7 +155,7 @@ def test_the_value_trains_a_shared_core_if_it_is_joint(joint, reaches):
 
 
 def test_zeros_are_the_state_of_rest():
-    core = SpikingCore(3, 7, 2, CoreSettings(delay=(1, 3)))
+    core = SpikingCore(3, 7, 2, CoreSettings(delay=(1, 3), bias=False))
     outputs, state = core(torch.zeros(4, 2, 3), torch.zeros(2, core.hidden_size), torch.zeros(4, 2))
     assert outputs.shape == (4, 2, 7)
     assert state.shape == (2, core.hidden_size) == (2, 2 * 7 * 7 + 7)
