@@ -24,7 +24,7 @@ class CoreSettings(NetworkSettings):
     adaptive_neurons: int = Field(default=0, ge=0, description="follows from the policy's lstm_hidden_size")
     adaptive_share: float = Field(default=1.0, ge=0, le=1, description="share of neurons that adapt")
     steps_per_observation: int = Field(
-        default=6, ge=1, description="simulation steps an environment step lasts"
+        default=8, ge=1, description="simulation steps an environment step lasts"
     )
     tau_readout: TimeConstant = Field(
         default=(5.0, 40.0), description="time constant of the filtered spikes, or a range drawn from"
@@ -44,7 +44,7 @@ class CoreSettings(NetworkSettings):
     )
     threshold: float = Field(default=0.02, gt=0, description="baseline threshold, in units of voltage")
     input_scale: float = Field(
-        default=0.1, gt=0, description="factor on the initial input weights N(0, 1)/sqrt(inputs)"
+        default=0.2, gt=0, description="factor on the initial input weights N(0, 1)/sqrt(inputs)"
     )
     recurrent_scale: float = Field(default=0.06, ge=0, description="factor on the initial recurrent weights")
     refractory_period: float = Field(default=0.0, ge=0, description="time after a spike without another")
