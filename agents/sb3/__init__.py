@@ -11,6 +11,7 @@ from lsnn_gym.agents.sb3.core import CoreSettings, SpikingCore
 from lsnn_gym.agents.sb3.features import SpikingFeaturesExtractor
 from lsnn_gym.agents.sb3.policies import CnnLsnnPolicy, MlpLsnnPolicy, MultiInputLsnnPolicy
 from lsnn_gym.agents.sb3.ppo import SpikingRecurrentPPO
+from lsnn_gym.agents.sb3.vec_env import GymnasiumVecEnv
 
 for _policy in (MlpLsnnPolicy, CnnLsnnPolicy, MultiInputLsnnPolicy):
     RecurrentPPO.policy_aliases[_policy.__name__] = _policy
@@ -18,6 +19,7 @@ for _policy in (MlpLsnnPolicy, CnnLsnnPolicy, MultiInputLsnnPolicy):
 __all__ = [
     "CnnLsnnPolicy",
     "CoreSettings",
+    "GymnasiumVecEnv",
     "MlpLsnnPolicy",
     "MultiInputLsnnPolicy",
     "SpikingCore",
