@@ -36,3 +36,31 @@ def checked_actions(
     if not usable.all():
         raise ValueError(f"an action must be finite, not {array[~usable.all(axis=1)][0].tolist()}")
     return array
+
+
+def checked_choices(
+    choices: Any, shape: tuple[int, ...], number: int, unused: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.int64]:
+    """Return discrete actions as an int64 array ``[n]``.
+
+    Args:
+        choices: What the caller of an environment gave.
+        shape: The shape it has to have, ``()`` or ``(n,)``.
+        number: How many there are to choose from.
+        unused: Lanes ``[n]`` whose actions may be anything; they are returned as 0.
+
+    Raises:
+        ValueError: If they have another shape, are not whole numbers or too low or high.
+    """
+    array = np.asarray(choices)
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"an action must be a whole number from 0 to {number - 1}, not {choices!r}")
+    if array.shape != shape:
+        raise ValueError(f"an action must have the shape {shape}, not {array.shape}")
+    array = array.reshape(-1).astype(np.int64)
+    if unused is not None:
+        array = np.where(unused, 0, array)
+    useless = (array < 0) | (array >= number)
+    if useless.any():
+        raise ValueError(f"an action must be a whole number from 0 to {number - 1}, not {array[useless][0]}")
+    return array

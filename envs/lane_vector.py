@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 from gymnasium.error import ResetNeeded
-from gymnasium.spaces import Box
+from gymnasium.spaces import Space
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -42,11 +42,11 @@ class Lanes(Protocol[S_contra]):
 
     def advance(
         self,
-        actions: FloatArray,
+        actions: npt.NDArray[Any],
         generators: Sequence[np.random.Generator],
         active: BoolArray | None = None,
     ) -> FloatArray:
-        """Take one step with ``actions`` ``[n, A]`` in the ``active`` lanes (None: all); return rewards ``[n]``."""
+        """Take one step with ``actions`` ``[n, …]`` in the ``active`` lanes (None: all); return rewards ``[n]``."""
         ...
 
     def finished(self) -> BoolArray:
@@ -92,8 +92,8 @@ class LaneVectorEnv(VectorEnv[Float32Array, npt.NDArray[Any], npt.NDArray[Any]],
         num_envs: int,
         render_mode: str | None,
         autoreset_mode: AutoresetMode | str,
-        action_space: Box,
-        observation_space: Box,
+        action_space: Space[Any],
+        observation_space: Space[Any],
     ) -> None:
         self.num_envs = num_envs
         self.render_mode = render_mode
@@ -111,8 +111,8 @@ class LaneVectorEnv(VectorEnv[Float32Array, npt.NDArray[Any], npt.NDArray[Any]],
         """Read the options of a reset; None stands for those of an autoreset."""
 
     @abstractmethod
-    def _checked(self, actions: npt.NDArray[Any], unused: BoolArray | None = None) -> FloatArray:
-        """Return usable actions ``[n, A]``; those of ``unused`` lanes ``[n]`` may be anything, and become 0."""
+    def _checked(self, actions: npt.NDArray[Any], unused: BoolArray | None = None) -> npt.NDArray[Any]:
+        """Return usable actions ``[n, …]``; those of ``unused`` lanes ``[n]`` may be anything, and become 0."""
 
     @abstractmethod
     def _all_infos(self) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import gymnasium as gym
+from gymnasium.envs.registration import WrapperSpec
 
 from lsnn_gym import cores, data
 from lsnn_gym.engine import ENGINES
@@ -22,9 +24,17 @@ def _first_line(thing: object) -> str:
 def _envs() -> dict[str, str]:
     specs = [spec for spec in gym.registry.values() if spec.namespace == "lsnn_gym"]
     return {
-        spec.id: ", ".join(f"{key}={value}" for key, value in spec.kwargs.items())
+        spec.id: "; ".join([_arguments(spec.kwargs), *map(_wrapper, spec.additional_wrappers)])
         for spec in sorted(specs, key=lambda spec: spec.id)
     }
+
+
+def _wrapper(wrapper: WrapperSpec) -> str:
+    return f"in {wrapper.name} with {_arguments(wrapper.kwargs or {})}"
+
+
+def _arguments(kwargs: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in kwargs.items())
 
 
 def _configs() -> dict[str, str]:

@@ -28,6 +28,10 @@ def test_importing_the_environments_loads_neither_torch_nor_pygame():
         "env.step(env.action_space.sample())\n"
         "env = gymnasium.make('lsnn_gym/FunctionRegression-v0'); env.reset(seed=0)\n"
         "env.step(env.action_space.sample())\n"
+        "for name in ('BernoulliBandits', 'BernoulliBanditsRL2', 'GoalReaching', 'GoalReachingRL2'):\n"
+        "    env = gymnasium.make(f'lsnn_gym/{name}-v0'); env.reset(seed=0)\n"
+        "    env.step(env.action_space.sample())\n"
+        "    gymnasium.make_vec(f'lsnn_gym/{name}-v0', num_envs=2).reset(seed=0)\n"
         "print(sorted({'torch', 'pygame', 'matplotlib', 'stable_baselines3'} & set(sys.modules)))\n"
     )
     done = run_python(code)
@@ -54,6 +58,10 @@ def test_the_folder_cannot_be_imported_by_its_bare_name():
         "lsnn_gym/WaterMazeQuick-v0",
         "lsnn_gym/FunctionRegression-v0",
         "lsnn_gym/FunctionRegressionQuick-v0",
+        "lsnn_gym/BernoulliBandits-v0",
+        "lsnn_gym/BernoulliBanditsRL2-v0",
+        "lsnn_gym/GoalReaching-v0",
+        "lsnn_gym/GoalReachingRL2-v0",
     ],
 )
 def test_specs_survive_json(env_id):
