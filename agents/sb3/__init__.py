@@ -9,6 +9,7 @@ except ImportError as error:
 
 from lsnn_gym.agents.sb3.core import CoreSettings, SpikingCore
 from lsnn_gym.agents.sb3.features import SpikingFeaturesExtractor
+from lsnn_gym.agents.sb3.hub import export_policy, load_policy
 from lsnn_gym.agents.sb3.policies import CnnLsnnPolicy, MlpLsnnPolicy, MultiInputLsnnPolicy
 from lsnn_gym.agents.sb3.ppo import SpikingRecurrentPPO
 from lsnn_gym.agents.sb3.vec_env import GymnasiumVecEnv
@@ -25,4 +26,6 @@ __all__ = [
     "SpikingCore",
     "SpikingFeaturesExtractor",
     "SpikingRecurrentPPO",
+    "export_policy",
+    "load_policy",
 ]
