@@ -24,7 +24,14 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
 from stable_baselines3.common.vec_env import VecNormalize
 
-from lsnn_gym.agents.sb3 import CoreSettings, SpikingCore, export_policy, load_policy
+from lsnn_gym.agents.sb3 import (
+    CoreSettings,
+    SpikingCore,
+    SpikingFeaturesExtractor,
+    SpikingRecurrentPPO,
+    export_policy,
+    load_policy,
+)
 from lsnn_gym.agents.sb3.normalized_policy import NormalizedPolicy
 from lsnn_gym.agents.sb3.plain_json import (
     SampledSchedule,
@@ -73,7 +80,23 @@ MODELS: dict[str, Any] = {
     "ppo": lambda: feedforward(PPO, net_arch={"pi": [8], "vf": [7, 5]}, activation_fn=nn.ReLU),
     "ppo, features apart": lambda: feedforward(PPO, share_features_extractor=False, net_arch=[8]),
     "a2c": lambda: feedforward(A2C, net_arch=[8]),
-    "spiking features": lambda: feedforward(
+    "lsnn with deep r": lambda: recurrent(
+        lstm_hidden_size=12,
+        lsnn_kwargs={"threshold": 0.05, "wiring": {"kind": "deep_r", "connectivity": 0.5}},
+    ),
+    "spiking recurrent ppo": lambda: SpikingRecurrentPPO(
+        "MlpLsnnPolicy", "CartPole-v1", n_steps=20, batch_size=20, device="cpu", policy_kwargs=LSNN
+    ),
+    **{
+        f"spiking features, {rule}": lambda rule=rule: feedforward(
+            PPO,
+            net_arch=[16],
+            features_extractor_class=SpikingFeaturesExtractor,
+            features_extractor_kwargs={"features_dim": 12, "rule": rule},
+        )
+        for rule in ("bptt", "eprop", "tssl-bp", "antlr")
+    },
+    "ones own features": lambda: feedforward(
         PPO, features_extractor_class=SpikingFeatures, features_extractor_kwargs={"neurons": 5}
     ),
     "dqn": lambda: feedforward(DQN, net_arch=[32], features_extractor_class=SpikingFeatures),
@@ -346,7 +369,7 @@ def test_files_that_are_no_configs_are_refused(exported):
 
 
 def test_ones_own_classes_have_to_be_given(tmp_path):
-    export_policy(MODELS["spiking features"](), tmp_path)
+    export_policy(MODELS["ones own features"](), tmp_path)
     with pytest.raises(UserError, match=r"SpikingFeatures is of none .*classes=\[SpikingFeatures\]"):
         load_policy(tmp_path)
 
