@@ -55,7 +55,7 @@ class SpikingFeatures(BaseFeaturesExtractor):
 
     def __init__(self, observation_space: spaces.Box, neurons: int = 6) -> None:
         super().__init__(observation_space, neurons)
-        self.core = SpikingCore(observation_space.shape[0], neurons, 1, CoreSettings(threshold=0.05))
+        self.core = SpikingCore(observation_space.shape[0], neurons, 1, CoreSettings(threshold=1.0))
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
         rest = observations.new_zeros(len(observations), self.core.hidden_size)
