@@ -16,7 +16,7 @@ import torch
 from tests.vectors.results import BadRecordingError, Recording, Result
 
 # The kind is the file name's first part and the name of the module here whose check(path) reads it.
-KINDS = ("lsnn", "deepr", "eprop", "task", "tssl", "antlr")
+KINDS = ("lsnn", "deepr", "eprop", "task", "tssl", "antlr", "strsbp")
 
 # Arrays that only one kind records, for files of other names; asked in this order.
 SIGNS = {
@@ -26,6 +26,7 @@ SIGNS = {
     "lsnn": ("w_in_var w_rec_var",),
     "tssl": ("x spk0", "x step0_spk0", "cur g_out"),
     "antlr": ("x s0", "grey"),
+    "strsbp": ("poly spikes0",),
 }
 
 

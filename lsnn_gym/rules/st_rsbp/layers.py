@@ -1,0 +1,288 @@
+"""Layers without recurrence that learn by ST-RSBP: dense, convolution, and the output with its inhibition.
+
+What a layer sends are spikes, whose gradient is understood as one of counts: the same at every step. The gradient
+of a batch is the sum of its samples' gradients; the authors update the weights after every sample.
+
+A loss tells the output layer by :attr:`~lsnn_gym.rules.layers.Signal.timing` which neurons should fire and when
+(see ``losses``): the weights of one that stayed silent learn as if it had fired so.
+
+Source: Zhang, Li, NeurIPS 2019, and the authors' code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lsnn_gym.rules.layers import ConvolutionSynapses, DenseSynapses, Pair, Signal, Synapses
+from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron, spike_psp
+from lsnn_gym.rules.st_rsbp.rule import (
+    RSBPRule,
+    away_from_zero,
+    by_pre_count,
+    count_error,
+    own_effect,
+    weighted_by_pre_count,
+)
+
+
+class SpikingLayer(nn.Module):
+    """Synapses and the neurons that they drive; :func:`dense`, :func:`output` and :func:`convolution` make one.
+
+    Args:
+        synapses: Which value meets which weight.
+        weight: Initial weights, as the synapses take them. There is no bias.
+        neuron: Constants of the neurons.
+        rule: Choices of the rule.
+        inhibition: By how much a spike inhibits every other neuron of the layer; of dense layers only.
+        is_output: Whether losses tell the layer which neurons should fire.
+
+    Raises:
+        ValueError: If a convolution's neurons are to inhibit each other.
+    """
+
+    def __init__(
+        self,
+        synapses: Synapses,
+        weight: Tensor,
+        neuron: RSBPNeuron,
+        rule: RSBPRule | None = None,
+        *,
+        inhibition: float = 0.0,
+        is_output: bool = False,
+    ) -> None:
+        super().__init__()
+        if inhibition and not isinstance(synapses, DenseSynapses):
+            raise ValueError(f"inhibition is {inhibition}: expected 0 in a layer that is not dense")
+        self.synapses = synapses
+        self.weight = nn.Parameter(weight)
+        self.neuron = neuron
+        self.rule = RSBPRule() if rule is None else rule
+        self.inhibition = inhibition
+        self.is_output = is_output
+
+    def forward(self, signal: Signal) -> Signal:
+        """Return the neurons' spikes, and of an output the zeros by which a loss says who should fire."""
+        spikes, wanted = _Spikes.apply(signal.values, self.weight, self)  # type: ignore[misc]
+        return Signal(spikes, wanted if self.is_output else None, spikes.detach())
+
+    def simulate(self, values: Tensor) -> Tensor:
+        """Return the spikes ``[T, B, ...]`` that values ``[T, B, ...]`` cause, without gradient."""
+        drive = self.synapses.drive(values, self.weight)
+        return self.neuron.run(drive, self.same_layer()).spikes
+
+    def same_layer(self) -> Tensor | None:
+        """Return the fixed weights ``[post, pre]`` within the layer, if any."""
+        if not self.inhibition:
+            return None
+        number = len(self.weight)
+        return self.inhibition * (torch.eye(number) - 1).to(self.weight)
+
+    def divisor(self, pre: Tensor, post: Tensor, steps: int) -> Tensor:
+        """Return S ``[B, ...]``, given counts ``[B, ...]`` and T."""
+        table = self.rule.table_for(self.neuron, steps)
+        effect = own_effect(table, self.synapses, self.weight, pre, post, recurrent=False)
+        return away_from_zero(1 - effect / self.neuron.threshold, self.rule.smallest_divisor)
+
+    def inhibition_factor(self, spikes: Tensor, responses: Tensor, wanted: Tensor) -> Tensor | float:
+        """Return F ``[B, N]``, by which mutual inhibition changes the weights' gradient.
+
+        Args:
+            spikes: ``[T, B, N]`` as they were.
+            responses: H of the neurons that fired them.
+            wanted: Which neurons should fire ``[B, N]``; they count as active.
+        """
+        if not self.inhibition:
+            return 1.0
+        counts = spikes.sum(0)
+        ratio = by_pre_count(spike_psp(responses, spikes), counts, counts, self.rule.silent_ratio)
+        active = ((counts > 0) | wanted).to(spikes.dtype) / self.neuron.threshold
+        mutual = ratio * ratio.transpose(1, 2) * active[:, :, None] * active[:, None, :]
+        mutual.diagonal(dim1=1, dim2=2).zero_()
+        return 1 / (1 - self.inhibition**2 * mutual.sum(2))
+
+    @property
+    def num_synapses(self) -> int:
+        """Return how many synapses a neuron has."""
+        return self.weight[0].numel()
+
+
+class Backward(NamedTuple):
+    """What a layer sends back.
+
+    Attributes:
+        by_count: dL/dc of the layer below ``[B, ...]``; None if not asked for.
+        by_weight: As the weight, summed over samples; None if not asked for.
+    """
+
+    by_count: Tensor | None
+    by_weight: Tensor | None
+
+
+def silent_made_to_fire(spikes: Tensor, by_wanted: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the trains that learning goes by, and which neurons should fire ``[B, N]``.
+
+    Args:
+        spikes: ``[T, B, N]`` as they were.
+        by_wanted: What the loss sent for the trains of neurons that should fire: 0 where there is no spike.
+    """
+    if by_wanted is None:
+        return spikes, torch.zeros_like(spikes[0], dtype=torch.bool)
+    train = by_wanted != 0
+    wanted = train.any(0)
+    forced = wanted & ~spikes.any(0)
+    return torch.where(forced, train.to(spikes.dtype), spikes), wanted
+
+
+def send_back(
+    layer: SpikingLayer,
+    values: Tensor,
+    spikes: Tensor,
+    by_count: Tensor,
+    by_wanted: Tensor | None,
+    needs: tuple[bool, bool],
+) -> Backward:
+    """Return the gradients of a layer.
+
+    Args:
+        layer: Of which.
+        values: What it received ``[T, B, ...]``.
+        spikes: What it sent ``[T, B, ...]``.
+        by_count: dL/dc of its neurons ``[B, ...]``.
+        by_wanted: See :func:`silent_made_to_fire`.
+        needs: Whether the gradient by the count below is asked for, and that by the weight.
+    """
+    neuron, synapses, weight = layer.neuron, layer.synapses, layer.weight
+    trains, wanted = silent_made_to_fire(spikes, by_wanted)
+    responses = neuron.responses(trains)
+    factor: Tensor | float = 1.0
+    if layer.inhibition:
+        of_spikes = responses if trains is spikes else neuron.responses(spikes)
+        factor = layer.inhibition_factor(spikes, of_spikes, wanted)
+    counts = trains.sum(0)
+    scaled = by_count / neuron.threshold / layer.divisor(values.sum(0), counts, len(values))
+    below = by_weight = None
+    if needs[0]:
+        below = weighted_by_pre_count(
+            synapses, weight, values, responses, counts, scaled, layer.rule.silent_ratio
+        )
+    if needs[1]:
+        by_weight = synapses.by_weight(responses * (scaled * factor), values, weight)
+    return Backward(below, by_weight)
+
+
+class _Spikes(torch.autograd.Function):
+    """Spikes as a function of what came in and of the weight, with ST-RSBP's gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, weight: Tensor, layer: SpikingLayer):  # type: ignore[override]
+        spikes = layer.simulate(values)
+        ctx.save_for_backward(values, weight, spikes)
+        ctx.layer = layer
+        ctx.set_materialize_grads(False)
+        return spikes, torch.zeros_like(spikes) if layer.is_output else spikes.new_empty(0)
+
+    @staticmethod
+    def backward(ctx: Any, by_values: Tensor | None, by_wanted: Tensor | None):  # type: ignore[override]
+        values, _, spikes = ctx.saved_tensors
+        if by_values is None:
+            return None, None, None
+        needs = ctx.needs_input_grad[:2]
+        found = send_back(ctx.layer, values, spikes, count_error(by_values), by_wanted, needs)
+        below = None if found.by_count is None else found.by_count.expand_as(values)
+        return below, found.by_weight, None
+
+
+def uniform(outputs: int, inputs: int, largest: float, generator: torch.Generator | None) -> Tensor:
+    """Return weights ``[outputs, inputs]`` uniform in ``[-largest, largest]``, the same whatever their fan-in.
+
+    A pre neuron's weights lie side by side in memory, as the compiled kernels read them.
+    """
+    return torch.empty(inputs, outputs).uniform_(-largest, largest, generator=generator).T
+
+
+def dense(
+    inputs: int,
+    outputs: int,
+    neuron: RSBPNeuron,
+    rule: RSBPRule | None = None,
+    *,
+    largest_weight: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> SpikingLayer:
+    """Return a layer of ``outputs`` neurons that all see all ``inputs``.
+
+    Args:
+        inputs: Values a step.
+        outputs: Neurons.
+        neuron: Their constants.
+        rule: How they learn.
+        largest_weight: Initial weights are uniform up to here on either side of 0.
+        generator: Of the weights; PyTorch's own if None.
+    """
+    return SpikingLayer(DenseSynapses(), uniform(outputs, inputs, largest_weight, generator), neuron, rule)
+
+
+def output(
+    inputs: int,
+    outputs: int,
+    neuron: RSBPNeuron,
+    rule: RSBPRule | None = None,
+    *,
+    inhibition: float = 1.0,
+    largest_weight: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> SpikingLayer:
+    """Return a dense layer whose neurons inhibit each other and hear from losses which should fire.
+
+    Args:
+        inputs: Values a step.
+        outputs: Neurons, one a class.
+        neuron: Their constants.
+        rule: How they learn.
+        inhibition: By how much a spike inhibits every other neuron.
+        largest_weight: Initial weights are uniform up to here on either side of 0.
+        generator: Of the weights; PyTorch's own if None.
+    """
+    weight = uniform(outputs, inputs, largest_weight, generator)
+    return SpikingLayer(DenseSynapses(), weight, neuron, rule, inhibition=inhibition, is_output=True)
+
+
+def convolution(
+    inputs: int,
+    outputs: int,
+    kernel: Pair,
+    neuron: RSBPNeuron,
+    rule: RSBPRule | None = None,
+    *,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    largest_weight: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> SpikingLayer:
+    """Return a layer of ``outputs`` channels of neurons, which fire only beyond the threshold itself.
+
+    It learns as dense layers do. The authors' convolutions have another S-PSP, of continuous time, and a divisor
+    that grows from sample to sample.
+
+    Args:
+        inputs: Channels below.
+        outputs: Channels.
+        kernel: Its size in pixels.
+        neuron: Constants of the neurons; their ``slack`` is set to 0.
+        rule: How they learn.
+        stride: In pixels.
+        padding: In pixels.
+        dilation: In pixels.
+        largest_weight: Initial weights are uniform up to here on either side of 0.
+        generator: Of the weights; PyTorch's own if None.
+    """
+    size = (kernel, kernel) if isinstance(kernel, int) else kernel
+    weight = torch.empty(outputs, inputs, *size)
+    weight.uniform_(-largest_weight, largest_weight, generator=generator)
+    synapses = ConvolutionSynapses(stride, padding, dilation)
+    return SpikingLayer(synapses, weight, replace(neuron, slack=0.0), rule)

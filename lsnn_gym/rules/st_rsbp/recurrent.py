@@ -1,0 +1,270 @@
+"""Recurrent layers that learn by ST-RSBP, and the reservoirs that they start from.
+
+With R the weights within the layer, the counts' equations give, per sample, ``A dc_o/dc_i = B / theta``::
+
+    A[o, o] = S_o, of both kinds of synapses, kept away from 0
+    A[o, p] = -R[o, p] de[o|p]/dc_p / theta      B[o, i] = W[o, i] de[o|i]/dc_i
+
+As published, the part of a synapse onto itself in ``de/dc_p`` is left out.
+
+Source: Zhang, Li, NeurIPS 2019, and the authors' code.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lsnn_gym.rules.layers import DenseSynapses, Signal
+from lsnn_gym.rules.st_rsbp.layers import uniform
+from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron, spike_psp
+from lsnn_gym.rules.st_rsbp.rule import (
+    Recurrence,
+    RSBPRule,
+    away_from_zero,
+    by_pre_count,
+    count_error,
+    own_effect,
+    weighted_by_pre_count,
+)
+
+INHIBITORY = 0.2
+"""Probability that a neuron of a reservoir is inhibitory, as far as connections go."""
+CONNECTED = ((0.3, 0.2), (0.4, 0.1))
+"""Density of synapses from excitatory neurons onto excitatory and inhibitory ones, and from inhibitory ones."""
+DENSITY, REACH = 1.5, 2.0
+"""Factor of the densities, and the distance on the grid at which they have fallen to 1/e."""
+
+
+class RecurrentLayer(nn.Module):
+    """Neurons that all see all inputs, and some of themselves; :func:`reservoir` makes one at random.
+
+    Args:
+        weight: Initial W ``[N, inputs]``.
+        recurrent_weight: Initial R ``[N, N]``; where it is 0 there is no synapse and never will be.
+            Whether it learns is told by its ``requires_grad`` in the layer.
+        neuron: Constants of the neurons.
+        rule: Choices of the rule.
+
+    Raises:
+        ValueError: If the weights do not fit each other.
+    """
+
+    mask: Tensor
+
+    def __init__(
+        self, weight: Tensor, recurrent_weight: Tensor, neuron: RSBPNeuron, rule: RSBPRule | None = None
+    ) -> None:
+        super().__init__()
+        if recurrent_weight.shape != (len(weight), len(weight)):
+            raise ValueError(
+                f"recurrent_weight is {tuple(recurrent_weight.shape)}: "
+                f"expected {(len(weight), len(weight))} as the weight is {tuple(weight.shape)}"
+            )
+        self.synapses = DenseSynapses()
+        self.weight = nn.Parameter(weight)
+        self.recurrent_weight = nn.Parameter(recurrent_weight)
+        self.register_buffer("mask", recurrent_weight != 0)
+        self.neuron = neuron
+        self.rule = RSBPRule() if rule is None else rule
+
+    def forward(self, signal: Signal) -> Signal:
+        """Return the neurons' spikes."""
+        spikes = _Spikes.apply(signal.values.flatten(2), self.weight, self.recurrent_weight, self)
+        return Signal(spikes, spikes=spikes.detach())  # type: ignore[arg-type,union-attr]
+
+    def simulate(self, values: Tensor) -> Tensor:
+        """Return the spikes ``[T, B, N]`` that values ``[T, B, inputs]`` cause, without gradient."""
+        return self.neuron.run(self.synapses.drive(values, self.weight), self.same_layer()).spikes
+
+    def same_layer(self) -> Tensor:
+        """Return R without what may have come where no synapse is."""
+        return self.recurrent_weight * self.mask
+
+    def divisor(self, pre: Tensor, post: Tensor, steps: int) -> Tensor:
+        """Return S ``[B, N]``, given counts ``[B, ...]`` and T."""
+        table = self.rule.table_for(self.neuron, steps)
+        effect = own_effect(table, self.synapses, self.weight, pre, post, recurrent=True)
+        effect = effect + own_effect(table, self.synapses, self.same_layer(), post, post, recurrent=True)
+        return away_from_zero(1 - effect / self.neuron.threshold, self.rule.smallest_recurrent_divisor)
+
+    def system(self, divisor: Tensor, recurrent_psp: Tensor, counts: Tensor) -> Tensor:
+        """Return A ``[B, N, N]``.
+
+        Args:
+            divisor: S ``[B, N]``.
+            recurrent_psp: S-PSPs within the layer ``[B, post, pre]``.
+            counts: Of the layer ``[B, N]``.
+        """
+        ratio = by_pre_count(recurrent_psp, counts, counts, self.rule.silent_ratio)
+        others = -self.same_layer() * ratio / self.neuron.threshold
+        others.diagonal(dim1=1, dim2=2).copy_(divisor)
+        return others
+
+    @property
+    def num_synapses(self) -> int:
+        """Return how many synapses that learn a neuron has, those within the layer counted for all neurons."""
+        within = int(self.mask.sum()) if self.recurrent_weight.requires_grad else 0
+        return self.weight.shape[1] + within
+
+
+class Backward(NamedTuple):
+    """What a recurrent layer sends back; None where not asked for.
+
+    Attributes:
+        by_count: dL/dc of the layer below ``[B, inputs]``.
+        by_weight: By W, summed over samples.
+        by_recurrent_weight: By R, summed over samples; 0 where no synapse is.
+    """
+
+    by_count: Tensor | None
+    by_weight: Tensor | None
+    by_recurrent_weight: Tensor | None
+
+
+def solve(systems: Tensor, right: Tensor) -> Tensor:
+    """Return x of ``systems^T x = right``, ``[B, N]``.
+
+    Each by itself: on several threads PyTorch 2.13 factors batches of large matrices wrongly on a CPU.
+    """
+    found = [torch.linalg.solve(a.T, b) for a, b in zip(systems, right, strict=True)]
+    return torch.stack(found)
+
+
+def send_back(
+    layer: RecurrentLayer, values: Tensor, spikes: Tensor, by_count: Tensor, needs: tuple[bool, ...]
+) -> Backward:
+    """Return the gradients of a recurrent layer.
+
+    Args:
+        layer: Of which.
+        values: What it received ``[T, B, inputs]``.
+        spikes: What it sent ``[T, B, N]``.
+        by_count: dL/dc of its neurons ``[B, N]``.
+        needs: Whether the gradient by the count below is asked for, that by W, that by R.
+    """
+    neuron, rule = layer.neuron, layer.rule
+    responses, counts = neuron.responses(spikes), spikes.sum(0)
+    divisor = layer.divisor(values.sum(0), counts, len(values))
+    error = by_count / neuron.threshold
+    of_weights = error / divisor
+    below = None
+    if needs[0] or rule.recurrence is Recurrence.FULL:
+        systems = layer.system(divisor, spike_psp(responses, spikes), counts)
+        solved = error if rule.recurrence is Recurrence.RELEASED else solve(systems, error)
+        if rule.recurrence is Recurrence.FULL:
+            of_weights = solved
+        if needs[0] and _is_scrambled(layer):
+            below = _scrambled(layer, values, responses, counts, systems, error)
+        elif needs[0]:
+            arguments = (layer.synapses, layer.weight, values, responses, counts, solved)
+            below = weighted_by_pre_count(*arguments, rule.silent_ratio)
+            if rule.recurrence is Recurrence.RELEASED:
+                below = solve(systems, below)
+    weighted = responses * of_weights
+    return Backward(
+        below,
+        layer.synapses.by_weight(weighted, values, layer.weight) if needs[1] else None,
+        layer.synapses.by_weight(weighted, spikes, layer.weight) * layer.mask if needs[2] else None,
+    )
+
+
+def _is_scrambled(layer: RecurrentLayer) -> bool:
+    """Return whether the authors' program would put entries in each other's places."""
+    return layer.rule.recurrence is Recurrence.RELEASED and layer.weight.shape[0] != layer.weight.shape[1]
+
+
+def _scrambled(
+    layer: RecurrentLayer,
+    values: Tensor,
+    responses: Tensor,
+    counts: Tensor,
+    systems: Tensor,
+    error: Tensor,
+) -> Tensor:
+    """Return the error of the layer below as the authors' program has it for layers of unlike size."""
+    psp = spike_psp(responses, values)
+    matrix = layer.weight * by_pre_count(psp, values.sum(0), counts, layer.rule.silent_ratio)
+    return torch.einsum("bo,boi->bi", error, released_transfer(systems, matrix))
+
+
+def released_transfer(systems: Tensor, matrix: Tensor) -> Tensor:
+    """Return what the authors' program has for ``A^-1 B``, ``[B, N, inputs]``.
+
+    It solves with both matrices read column by column though they are stored row by row.
+
+    Args:
+        systems: A ``[B, N, N]``.
+        matrix: B ``[B, N, inputs]``.
+    """
+    rows = matrix.reshape(len(matrix), matrix.shape[2], matrix.shape[1])
+    found = [torch.linalg.solve(a.T, b.T).T for a, b in zip(systems, rows, strict=True)]
+    return torch.stack(found).reshape(matrix.shape)
+
+
+class _Spikes(torch.autograd.Function):
+    """Spikes as a function of what came in and of both weights, with ST-RSBP's gradient."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, values: Tensor, weight: Tensor, recurrent_weight: Tensor, layer: RecurrentLayer
+    ) -> Tensor:
+        spikes = layer.simulate(values)
+        ctx.save_for_backward(values, weight, recurrent_weight, spikes)
+        ctx.layer = layer
+        return spikes
+
+    @staticmethod
+    def backward(ctx: Any, by_values: Tensor):  # type: ignore[override]
+        values, _, _, spikes = ctx.saved_tensors
+        found = send_back(ctx.layer, values, spikes, count_error(by_values), ctx.needs_input_grad[:3])
+        below = None if found.by_count is None else found.by_count.expand_as(values)
+        return below, found.by_weight, found.by_recurrent_weight, None
+
+
+def grid_connections(grid: tuple[int, int, int], generator: torch.Generator | None = None) -> Tensor:
+    """Return which neurons of a grid have synapses onto which ``[post, pre]``, drawn by kind and distance.
+
+    Args:
+        grid: Neurons along each side.
+        generator: Of the draws; PyTorch's own if None.
+
+    Raises:
+        ValueError: If a side has no neuron.
+    """
+    if len(grid) != 3 or min(grid) < 1:
+        raise ValueError(f"grid is {tuple(grid)}: expected three sides of at least one neuron")
+    place = torch.cartesian_prod(*(torch.arange(side) for side in grid)).double()
+    inhibitory = (torch.rand(len(place), generator=generator) < INHIBITORY).long()
+    density = torch.tensor(CONNECTED, dtype=torch.float64)[inhibitory[None, :], inhibitory[:, None]]
+    chance = DENSITY * density * torch.exp(-((torch.cdist(place, place) / REACH) ** 2))
+    return torch.rand(chance.shape, generator=generator, dtype=torch.float64) < chance
+
+
+def reservoir(
+    inputs: int,
+    grid: tuple[int, int, int],
+    neuron: RSBPNeuron,
+    rule: RSBPRule | None = None,
+    *,
+    largest_weight: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> RecurrentLayer:
+    """Return a recurrent layer whose neurons lie on a grid and mostly have synapses onto near ones.
+
+    A neuron is inhibitory or not only as far as the number of its synapses goes: weights have any sign.
+
+    Args:
+        inputs: Values a step.
+        grid: Neurons along each side; a layer has their product.
+        neuron: Constants of the neurons.
+        rule: How they learn.
+        largest_weight: Initial weights are uniform up to here on either side of 0.
+        generator: Of weights and synapses; PyTorch's own if None.
+    """
+    connected = grid_connections(grid, generator)
+    number = len(connected)
+    recurrent = uniform(number, number, largest_weight, generator) * connected
+    return RecurrentLayer(uniform(number, inputs, largest_weight, generator), recurrent, neuron, rule)
