@@ -26,8 +26,8 @@ class Signal(NamedTuple):
 
     Attributes:
         values: What the next synapses receive ``[T, B, ...]``: spikes, traces of them, or pooled ones.
-        timing: Zeros of the same shape whose gradient is an error of spike *times*; None where the rule knows
-            one kind of error only.
+        timing: Zeros of the same shape whose gradient is an error of spike *times*, or, of an ST-RSBP output, the
+            spikes that a loss wishes for; None where the rule knows one kind of error only.
         spikes: Spikes that the layer itself fired ``[T, B, ...]``, without gradient; None if it has no neurons.
     """
 
@@ -61,13 +61,8 @@ class DenseSynapses(Synapses):
 
     def drive(self, values: Tensor, weight: Tensor) -> Tensor:
         """Return ``values weight^T``, ``[T, B, post]``."""
-        flat = values.flatten(2)
-        if flat.shape[2] != weight.shape[1]:
-            raise ValueError(
-                f"values are {tuple(values.shape)}, {flat.shape[2]} a step: "
-                f"expected {weight.shape[1]} as the weight is {tuple(weight.shape)}"
-            )
-        return F.linear(flat, weight)
+        check_fit(values, weight)
+        return F.linear(values.flatten(2), weight)
 
     def by_values(self, by_drive: Tensor, weight: Tensor, like: Tensor) -> Tensor:
         """Return the product with the transpose, shaped as ``like``."""
@@ -148,6 +143,16 @@ def check_sequence(inputs: Tensor) -> None:
     """Raise ``ValueError`` unless ``inputs`` is ``[T, B, ...]`` of at least one step and neuron."""
     if inputs.ndim < 3 or not inputs.numel():
         raise ValueError(f"inputs are {tuple(inputs.shape)}: expected [steps, samples, ...], none of them 0")
+
+
+def check_fit(values: Tensor, weight: Tensor) -> None:
+    """Raise ``ValueError`` unless values ``[T, B, ...]`` are as many a step as weights ``[post, pre]`` take."""
+    number = values[0, 0].numel()
+    if number != weight.shape[1]:
+        raise ValueError(
+            f"values are {tuple(values.shape)}, {number} a step: "
+            f"expected {weight.shape[1]} as the weight is {tuple(weight.shape)}"
+        )
 
 
 def check_images(values: Tensor, what: str) -> None:

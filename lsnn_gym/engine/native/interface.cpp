@@ -199,6 +199,9 @@ void backward(const Problem<T>& p, const Weights<T>& w, const Tape<T>& tape, con
 }
 
 }  // namespace
+
+int64_t variant_in_use() { return chosen_variant; }
+
 }  // namespace lsnn
 
 #define LSNN_INTERFACE(suffix, T)                                                                                     \

@@ -10,6 +10,7 @@ enum ResetBy : int32_t { kCurrent = 0, kCrossed = 1, kBaseline = 2 };
 
 // Kernels, by processor, and how many samples each computes side by side.
 enum Variant : int64_t { kAny = 0, kAvx2 = 1, kAvx512 = 2 };
+int64_t variant_in_use();  // a Variant, as lsnn_choose_isa left it
 inline int64_t lanes_of(int64_t variant) { return variant == kAvx512 ? 16 : variant == kAvx2 ? 8 : 4; }
 
 // Which kernels compute a sequence, and how its samples are spread: over blocks, of which a thread has some.

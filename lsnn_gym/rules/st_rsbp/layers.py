@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from lsnn_gym.rules.layers import ConvolutionSynapses, DenseSynapses, Pair, Signal, Synapses
+from lsnn_gym.rules.st_rsbp import compiled
+from lsnn_gym.rules.st_rsbp.compiled import Links
 from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron, spike_psp
 from lsnn_gym.rules.st_rsbp.rule import (
     RSBPRule,
@@ -25,8 +27,8 @@ from lsnn_gym.rules.st_rsbp.rule import (
     by_pre_count,
     count_error,
     own_effect,
-    weighted_by_pre_count,
 )
+from lsnn_gym.rules.st_rsbp.trains import responses, sums, uses_kernels
 
 
 class SpikingLayer(nn.Module):
@@ -71,8 +73,12 @@ class SpikingLayer(nn.Module):
 
     def simulate(self, values: Tensor) -> Tensor:
         """Return the spikes ``[T, B, ...]`` that values ``[T, B, ...]`` cause, without gradient."""
-        drive = self.synapses.drive(values, self.weight)
-        return self.neuron.run(drive, self.same_layer()).spikes
+        within = self.same_layer()
+        if uses_kernels(self.rule, self.synapses, values, self.weight):
+            links = None if within is None else Links.of(within != 0)
+            strength = None if links is None or within is None else within[links.post, links.pre]
+            return compiled.fire(self.neuron, values.flatten(2), self.weight, links, strength)
+        return self.neuron.run(self.synapses.drive(values, self.weight), within).spikes
 
     def same_layer(self) -> Tensor | None:
         """Return the fixed weights ``[post, pre]`` within the layer, if any."""
@@ -87,18 +93,18 @@ class SpikingLayer(nn.Module):
         effect = own_effect(table, self.synapses, self.weight, pre, post, recurrent=False)
         return away_from_zero(1 - effect / self.neuron.threshold, self.rule.smallest_divisor)
 
-    def inhibition_factor(self, spikes: Tensor, responses: Tensor, wanted: Tensor) -> Tensor | float:
+    def inhibition_factor(self, spikes: Tensor, found: Tensor, wanted: Tensor) -> Tensor | float:
         """Return F ``[B, N]``, by which mutual inhibition changes the weights' gradient.
 
         Args:
             spikes: ``[T, B, N]`` as they were.
-            responses: H of the neurons that fired them.
+            found: H of the neurons that fired them.
             wanted: Which neurons should fire ``[B, N]``; they count as active.
         """
         if not self.inhibition:
             return 1.0
         counts = spikes.sum(0)
-        ratio = by_pre_count(spike_psp(responses, spikes), counts, counts, self.rule.silent_ratio)
+        ratio = by_pre_count(spike_psp(found, spikes), counts, counts, self.rule.silent_ratio)
         active = ((counts > 0) | wanted).to(spikes.dtype) / self.neuron.threshold
         mutual = ratio * ratio.transpose(1, 2) * active[:, :, None] * active[:, None, :]
         mutual.diagonal(dim1=1, dim2=2).zero_()
@@ -155,23 +161,21 @@ def send_back(
         by_wanted: See :func:`silent_made_to_fire`.
         needs: Whether the gradient by the count below is asked for, and that by the weight.
     """
-    neuron, synapses, weight = layer.neuron, layer.synapses, layer.weight
-    trains, wanted = silent_made_to_fire(spikes, by_wanted)
-    responses = neuron.responses(trains)
+    by_kernels = uses_kernels(layer.rule, layer.synapses, values, layer.weight)
+    trains, should_fire = silent_made_to_fire(spikes, by_wanted)
+    found = responses(layer.neuron, trains, by_kernels)
+    counts = trains.sum(0)
     factor: Tensor | float = 1.0
     if layer.inhibition:
-        of_spikes = responses if trains is spikes else neuron.responses(spikes)
-        factor = layer.inhibition_factor(spikes, of_spikes, wanted)
-    counts = trains.sum(0)
-    scaled = by_count / neuron.threshold / layer.divisor(values.sum(0), counts, len(values))
-    below = by_weight = None
-    if needs[0]:
-        below = weighted_by_pre_count(
-            synapses, weight, values, responses, counts, scaled, layer.rule.silent_ratio
-        )
-    if needs[1]:
-        by_weight = synapses.by_weight(responses * (scaled * factor), values, weight)
-    return Backward(below, by_weight)
+        of_spikes = found if trains is spikes else responses(layer.neuron, spikes, by_kernels)
+        factor = layer.inhibition_factor(spikes, of_spikes, should_fire)
+    scaled = by_count / layer.neuron.threshold / layer.divisor(values.sum(0), counts, len(values))
+    wanted = scaled * factor if needs[1] else None, scaled if needs[0] else None
+    ratio = layer.rule.silent_ratio
+    by_weight, below = sums(
+        layer.synapses, layer.weight, values, found, counts, wanted, ratio, by_kernels
+    )
+    return Backward(None if below is None else below.view_as(values[0]), by_weight)
 
 
 class _Spikes(torch.autograd.Function):

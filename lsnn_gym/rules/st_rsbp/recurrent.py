@@ -12,12 +12,15 @@ Source: Zhang, Li, NeurIPS 2019, and the authors' code.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lsnn_gym.rules.layers import DenseSynapses, Signal
+from lsnn_gym.rules.st_rsbp import compiled
+from lsnn_gym.rules.st_rsbp.compiled import Links
 from lsnn_gym.rules.st_rsbp.layers import uniform
 from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron, spike_psp
 from lsnn_gym.rules.st_rsbp.rule import (
@@ -27,8 +30,8 @@ from lsnn_gym.rules.st_rsbp.rule import (
     by_pre_count,
     count_error,
     own_effect,
-    weighted_by_pre_count,
 )
+from lsnn_gym.rules.st_rsbp.trains import responses, sums, uses_kernels
 
 INHIBITORY = 0.2
 """Probability that a neuron of a reservoir is inhibitory, as far as connections go."""
@@ -69,6 +72,7 @@ class RecurrentLayer(nn.Module):
         self.register_buffer("mask", recurrent_weight != 0)
         self.neuron = neuron
         self.rule = RSBPRule() if rule is None else rule
+        self._links: tuple[tuple[int, int], Links] | None = None
 
     def forward(self, signal: Signal) -> Signal:
         """Return the neurons' spikes."""
@@ -77,7 +81,18 @@ class RecurrentLayer(nn.Module):
 
     def simulate(self, values: Tensor) -> Tensor:
         """Return the spikes ``[T, B, N]`` that values ``[T, B, inputs]`` cause, without gradient."""
+        if uses_kernels(self.rule, self.synapses, values, self.weight, self.recurrent_weight):
+            links = self.links()
+            within = self.recurrent_weight[links.post, links.pre]
+            return compiled.fire(self.neuron, values, self.weight, links, within)
         return self.neuron.run(self.synapses.drive(values, self.weight), self.same_layer()).spikes
+
+    def links(self) -> Links:
+        """Return the synapses within the layer as the compiled kernels take them."""
+        key = self.mask.data_ptr(), self.mask._version
+        if self._links is None or self._links[0] != key:
+            self._links = key, Links.of(self.mask)
+        return self._links[1]
 
     def same_layer(self) -> Tensor:
         """Return R without what may have come where no synapse is."""
@@ -145,49 +160,95 @@ def send_back(
         by_count: dL/dc of its neurons ``[B, N]``.
         needs: Whether the gradient by the count below is asked for, that by W, that by R.
     """
-    neuron, rule = layer.neuron, layer.rule
-    responses, counts = neuron.responses(spikes), spikes.sum(0)
-    divisor = layer.divisor(values.sum(0), counts, len(values))
-    error = by_count / neuron.threshold
-    of_weights = error / divisor
-    below = None
-    if needs[0] or rule.recurrence is Recurrence.FULL:
-        systems = layer.system(divisor, spike_psp(responses, spikes), counts)
-        solved = error if rule.recurrence is Recurrence.RELEASED else solve(systems, error)
-        if rule.recurrence is Recurrence.FULL:
-            of_weights = solved
-        if needs[0] and _is_scrambled(layer):
-            below = _scrambled(layer, values, responses, counts, systems, error)
-        elif needs[0]:
-            arguments = (layer.synapses, layer.weight, values, responses, counts, solved)
-            below = weighted_by_pre_count(*arguments, rule.silent_ratio)
-            if rule.recurrence is Recurrence.RELEASED:
-                below = solve(systems, below)
-    weighted = responses * of_weights
-    return Backward(
-        below,
-        layer.synapses.by_weight(weighted, values, layer.weight) if needs[1] else None,
-        layer.synapses.by_weight(weighted, spikes, layer.weight) * layer.mask if needs[2] else None,
-    )
+    rule = layer.rule
+    by_kernels = uses_kernels(rule, layer.synapses, values, layer.weight, layer.recurrent_weight)
+    work = (_ByKernels if by_kernels else _Plain)(layer, spikes)
+    divisor = layer.divisor(values.sum(0), work.counts, len(values))
+    error = by_count / layer.neuron.threshold
+    of_weights, of_below = error / divisor, error
+    if rule.recurrence is Recurrence.FULL or (needs[0] and rule.recurrence is Recurrence.INTENDED):
+        of_below = work.solve(divisor, error)
+    if rule.recurrence is Recurrence.FULL:
+        of_weights = of_below
+    is_scrambled = rule.recurrence is Recurrence.RELEASED and layer.weight.shape[0] != layer.weight.shape[1]
+    wanted = of_weights if needs[1] else None, of_below if needs[0] and not is_scrambled else None
+    arguments = (layer.synapses, layer.weight, values, work.responses, work.counts, wanted)
+    by_weight, below = sums(*arguments, rule.silent_ratio, by_kernels)
+    if needs[0] and is_scrambled:
+        below = _scrambled(layer, values, work, divisor, error)
+    elif below is not None and rule.recurrence is Recurrence.RELEASED:
+        below = work.solve(divisor, below)
+    return Backward(below, by_weight, work.by_recurrent_weight(of_weights) if needs[2] else None)
 
 
-def _is_scrambled(layer: RecurrentLayer) -> bool:
-    """Return whether the authors' program would put entries in each other's places."""
-    return layer.rule.recurrence is Recurrence.RELEASED and layer.weight.shape[0] != layer.weight.shape[1]
+class _Plain:
+    """What backward needs of the synapses within a layer."""
+
+    by_kernels = False
+
+    def __init__(self, layer: RecurrentLayer, spikes: Tensor) -> None:
+        self.layer = layer
+        self.spikes = spikes
+        self.responses = responses(layer.neuron, spikes, self.by_kernels)
+        self.counts = spikes.sum(0)
+
+    def system(self, divisor: Tensor) -> Tensor:
+        """Return A ``[B, N, N]``, given S ``[B, N]``."""
+        return self.layer.system(divisor, spike_psp(self.responses, self.spikes), self.counts)
+
+    def solve(self, divisor: Tensor, right: Tensor) -> Tensor:
+        """Return x of ``A^T x = right``, ``[B, N]``."""
+        return solve(self.system(divisor), right)
+
+    def by_recurrent_weight(self, of_weights: Tensor) -> Tensor:
+        """Return the gradient by R ``[post, pre]``, given factors of the S-PSPs ``[B, post]``."""
+        weighted = self.responses * of_weights
+        by_weight = self.layer.synapses.by_weight(weighted, self.spikes, self.layer.recurrent_weight)
+        return by_weight * self.layer.mask
+
+
+class _ByKernels(_Plain):
+    """The same from existing synapses alone."""
+
+    by_kernels = True
+
+    @cached_property
+    def psp(self) -> Tensor:
+        """Return the S-PSPs of the synapses ``[B, K]``."""
+        return compiled.psp_within(self.spikes, self.responses, self.layer.links())
+
+    def solve(self, divisor: Tensor, right: Tensor) -> Tensor:
+        """Return x of ``A^T x = right``, ``[B, N]``, by iteration; where that fails, as the plain form does."""
+        layer, links = self.layer, self.layer.links()
+        pre, post = self.counts[:, links.pre], self.counts[:, links.post]
+        ratio = torch.where((pre == 0) | (post == 0), layer.rule.silent_ratio, self.psp / pre.clamp(min=1e-30))
+        others = -layer.recurrent_weight[links.post, links.pre] * ratio / layer.neuron.threshold
+        found, solved = compiled.solve(links, divisor, others * (links.pre != links.post), right)
+        if not bool(solved.all()):
+            rest = ~solved
+            plain = layer.system(
+                divisor[rest],
+                spike_psp(self.responses[:, rest], self.spikes[:, rest]),
+                self.counts[rest],
+            )
+            found[rest] = solve(plain, right[rest])
+        return found
+
+    def by_recurrent_weight(self, of_weights: Tensor) -> Tensor:
+        """Return the gradient by R ``[post, pre]``."""
+        links = self.layer.links()
+        found = torch.zeros_like(self.layer.recurrent_weight)
+        found[links.post, links.pre] = torch.einsum("bk,bk->k", of_weights[:, links.post], self.psp)
+        return found
 
 
 def _scrambled(
-    layer: RecurrentLayer,
-    values: Tensor,
-    responses: Tensor,
-    counts: Tensor,
-    systems: Tensor,
-    error: Tensor,
+    layer: RecurrentLayer, values: Tensor, work: _Plain, divisor: Tensor, error: Tensor
 ) -> Tensor:
     """Return the error of the layer below as the authors' program has it for layers of unlike size."""
-    psp = spike_psp(responses, values)
-    matrix = layer.weight * by_pre_count(psp, values.sum(0), counts, layer.rule.silent_ratio)
-    return torch.einsum("bo,boi->bi", error, released_transfer(systems, matrix))
+    psp = spike_psp(work.responses, values)
+    matrix = layer.weight * by_pre_count(psp, values.sum(0), work.counts, layer.rule.silent_ratio)
+    return torch.einsum("bo,boi->bi", error, released_transfer(work.system(divisor), matrix))
 
 
 def released_transfer(systems: Tensor, matrix: Tensor) -> Tensor:

@@ -114,31 +114,3 @@ def by_pre_count(psp: Tensor, pre: Tensor, post: Tensor, silent_ratio: float) ->
     """
     silent = (post == 0)[:, :, None] | (pre == 0)[:, None, :]
     return torch.where(silent, silent_ratio, psp / pre.clamp(min=1e-30)[:, None, :])
-
-
-def weighted_by_pre_count(
-    synapses: Synapses,
-    weight: Tensor,
-    values: Tensor,
-    responses: Tensor,
-    counts: Tensor,
-    factor: Tensor,
-    silent_ratio: float,
-) -> Tensor:
-    """Return ``sum_o factor_o W[o, i] de[o|i]/dc_i``, ``[B, *pre]``, without a matrix of pairs.
-
-    Args:
-        synapses: Of the weight.
-        weight: As they take it.
-        values: Spikes of the pre neurons ``[T, B, *pre]``.
-        responses: H of the post neurons ``[T, B, *post]``.
-        counts: Of the post neurons ``[B, *post]``.
-        factor: ``[B, *post]``.
-        silent_ratio: Where either neuron is silent.
-    """
-    pre = values.sum(0)
-    at_spikes = synapses.by_values(responses * factor, weight, values)
-    of_active = (at_spikes * values).sum(0) / pre.masked_fill(pre == 0, 1)
-    silent = torch.stack((factor * (counts == 0), factor))
-    of_silent = silent_ratio * synapses.by_values(silent, weight, values.new_empty(2, *pre.shape))
-    return torch.where(pre == 0, of_silent[1], of_active + of_silent[0])

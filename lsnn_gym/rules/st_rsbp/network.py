@@ -1,0 +1,110 @@
+"""Networks of ST-RSBP layers from sizes and thresholds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from lsnn_gym.rules.layers import LayeredNetwork
+from lsnn_gym.rules.st_rsbp.layers import dense, output
+from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron
+from lsnn_gym.rules.st_rsbp.recurrent import reservoir
+from lsnn_gym.rules.st_rsbp.rule import RSBPRule
+
+
+@dataclass(frozen=True)
+class HiddenLayer:
+    """A hidden layer.
+
+    Attributes:
+        size: Its neurons, or, of a reservoir, the sides of its grid.
+        threshold: Of its neurons.
+        learns_recurrence: Whether the weights within a reservoir learn.
+    """
+
+    size: int | tuple[int, int, int]
+    threshold: float
+    learns_recurrence: bool = True
+
+    @property
+    def num_neurons(self) -> int:
+        """Return how many neurons it has."""
+        return self.size if isinstance(self.size, int) else math.prod(self.size)
+
+
+PUBLISHED_IMAGES = (HiddenLayer(400, 20.0), HiddenLayer((5, 5, 16), 20.0))
+"""400-R400 of the authors' (Fashion-)MNIST settings, whose output has a threshold of 15."""
+
+
+def st_rsbp_network(
+    inputs: int,
+    hidden: Sequence[HiddenLayer],
+    outputs: int,
+    *,
+    output_threshold: float,
+    tau_membrane: float = 64.0,
+    tau_synapse: float = 8.0,
+    refractory_period: int = 2,
+    inhibition: float = 1.0,
+    largest_weight: float = 1.0,
+    rule: RSBPRule | None = None,
+    generator: torch.Generator | None = None,
+) -> LayeredNetwork:
+    """Return a network of dense layers, reservoirs and an output, with random weights.
+
+    The authors' for (Fashion-)MNIST is ``st_rsbp_network(784, PUBLISHED_IMAGES, 10, output_threshold=15)``.
+
+    Args:
+        inputs: Values a step.
+        hidden: Layers from the input up; may be none.
+        outputs: Classes.
+        output_threshold: Of the output's neurons.
+        tau_membrane: In steps, of all neurons.
+        tau_synapse: In steps.
+        refractory_period: In steps.
+        inhibition: Of output neurons among each other.
+        largest_weight: Initial weights are uniform up to here on either side of 0.
+        rule: How all layers learn.
+        generator: Of weights and synapses; PyTorch's own if None.
+    """
+
+    def neuron(threshold: float) -> RSBPNeuron:
+        return RSBPNeuron(threshold, tau_membrane, tau_synapse, refractory_period)
+
+    layers: list[nn.Module] = []
+    for each in hidden:
+        if isinstance(each.size, int):
+            layer = dense(
+                inputs,
+                each.size,
+                neuron(each.threshold),
+                rule,
+                largest_weight=largest_weight,
+                generator=generator,
+            )
+        else:
+            layer = reservoir(
+                inputs,
+                each.size,
+                neuron(each.threshold),
+                rule,
+                largest_weight=largest_weight,
+                generator=generator,
+            )
+            layer.recurrent_weight.requires_grad_(each.learns_recurrence)
+        layers.append(layer)
+        inputs = each.num_neurons
+    last = output(
+        inputs,
+        outputs,
+        neuron(output_threshold),
+        rule,
+        inhibition=inhibition,
+        largest_weight=largest_weight,
+        generator=generator,
+    )
+    return LayeredNetwork([*layers, last])

@@ -1,0 +1,81 @@
+"""Pooling by neurons: each sums a window by weights of 1 that do not learn, and fires.
+
+Source: Zhang, Li, NeurIPS 2019, and the authors' code.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lsnn_gym.rules.layers import Signal, check_images
+from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron
+from lsnn_gym.rules.st_rsbp.rule import count_error
+
+
+class SpikingPool(nn.Module):
+    """Neurons that each see a window of one channel; windows lie side by side, partial ones are left out.
+
+    Args:
+        window: Side of the window, in pixels.
+        neuron: Constants of the neurons.
+    """
+
+    def __init__(self, window: int, neuron: RSBPNeuron) -> None:
+        super().__init__()
+        if window < 1:
+            raise ValueError(f"window is {window}: expected at least 1 pixel")
+        self.window = window
+        self.neuron = neuron
+
+    def forward(self, signal: Signal) -> Signal:
+        """Return spikes ``[T, B, C, H / window, W / window]``.
+
+        Raises:
+            ValueError: If the values are no images, or smaller than the window.
+        """
+        values = signal.values
+        check_images(values, "pooling")
+        if min(values.shape[3:]) < self.window:
+            raise ValueError(
+                f"images are {values.shape[3]} x {values.shape[4]}: expected at least the pool's {self.window}"
+            )
+        spikes = _Pool.apply(values, self)
+        return Signal(spikes, spikes=spikes.detach())  # type: ignore[arg-type,union-attr]
+
+    def sums(self, values: Tensor) -> Tensor:
+        """Return the windows' sums of ``[T, B, C, H, W]``."""
+        pooled = F.avg_pool2d(values.flatten(0, 1), self.window, divisor_override=1)
+        return pooled.unflatten(0, values.shape[:2])
+
+    def spread(self, pooled: Tensor, like: Tensor) -> Tensor:
+        """Return each window's value ``[T, B, C, H / window, W / window]`` at each of its pixels, as ``like``.
+
+        Pixels of partial windows have 0.
+        """
+        spread = pooled.repeat_interleave(self.window, 3).repeat_interleave(self.window, 4)
+        missing = [like.shape[axis] - spread.shape[axis] for axis in (3, 4)]
+        return F.pad(spread, (0, missing[1], 0, missing[0]))
+
+
+class _Pool(torch.autograd.Function):
+    """Spikes as a function of what came in; as published, errors are shared out by ``e / (c_i window^2)``."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, pool: SpikingPool) -> Tensor:  # type: ignore[override]
+        spikes = pool.neuron.run(pool.sums(values)).spikes
+        ctx.save_for_backward(values, spikes)
+        ctx.pool = pool
+        return spikes
+
+    @staticmethod
+    def backward(ctx: Any, by_values: Tensor):  # type: ignore[override]
+        values, spikes = ctx.saved_tensors
+        pool: SpikingPool = ctx.pool
+        responses = pool.neuron.responses(spikes) * (count_error(by_values) / pool.window**2)
+        counts = values.sum(0)
+        by_psp = (pool.spread(responses, values) * values).sum(0)
+        return (by_psp / counts.masked_fill(counts == 0, 1)).expand_as(values), None
