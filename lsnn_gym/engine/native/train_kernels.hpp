@@ -1,4 +1,5 @@
-// The kernels of trains.hpp. Loops over neurons are what the compiler turns into vectors.
+// The kernels of trains.hpp. Sums over spikes are made for a few neurons at a time, whose rows then stay in the nearest
+// cache and whose sums stay in registers; loops over neurons are what the compiler turns into vectors.
 #include <algorithm>
 #include <cstdint>
 #include <vector>
@@ -13,65 +14,156 @@ namespace trains {
 namespace LSNN_ISA {
 namespace {
 
-// Call f with the places of what is not 0 in `row`; eight at a time are passed over where all are.
-template <class T, class F>
-inline void each_active(const T* row, int64_t count, F f) {
-    int64_t i = 0;
-    for (; i + 8 <= count; i += 8) {
-        bool any = false;
-        for (int64_t k = 0; k < 8; ++k) any |= row[i + k] != 0;
-        if (!any) continue;
-        for (int64_t k = 0; k < 8; ++k)
-            if (row[i + k] != 0) f(i + k);
+// What is not 0 in each of some rows, row after row.
+template <class T>
+struct Events {
+    std::vector<int64_t> first;  // where each row's begin, and how many there are
+    std::vector<int32_t> place;
+    std::vector<T> value;
+
+    // `rows` rows of `width` numbers, `stride` from one to the next.
+    Events(const T* at, int64_t rows, int64_t width, int64_t stride) : first(rows + 1) {
+        constexpr int64_t kChunk = 16;
+        int64_t count = 0;
+        for (int64_t r = 0; r < rows; ++r, at += stride) {
+            first[r] = count;
+            if (static_cast<int64_t>(place.size()) < count + width) {
+                place.resize(2 * (count + width));
+                value.resize(place.size());
+            }
+            for (int64_t start = 0; start < width; start += kChunk) {
+                const int64_t end = std::min(start + kChunk, width);
+                bool any = false;
+                for (int64_t i = start; i < end; ++i) any |= at[i] != 0;
+                if (!any) continue;
+                for (int64_t i = start; i < end; ++i) {
+                    place[count] = static_cast<int32_t>(i);
+                    value[count] = at[i];
+                    count += at[i] != 0;
+                }
+            }
+        }
+        first[rows] = count;
     }
-    for (; i < count; ++i)
-        if (row[i] != 0) f(i);
+
+    // The same, column by column; places are rows then.
+    Events(const Events& rows, int64_t columns) : first(columns + 1), place(rows.count()), value(rows.count()) {
+        const int64_t number = static_cast<int64_t>(rows.first.size()) - 1;
+        for (int64_t k = 0; k < rows.count(); ++k) ++first[rows.place[k] + 1];
+        for (int64_t i = 0; i < columns; ++i) first[i + 1] += first[i];
+        std::vector<int64_t> next(first.begin(), first.end() - 1);
+        for (int64_t r = 0; r < number; ++r) {
+            for (int64_t k = rows.first[r]; k < rows.first[r + 1]; ++k) {
+                const int64_t to = next[rows.place[k]]++;
+                place[to] = static_cast<int32_t>(r);
+                value[to] = rows.value[k];
+            }
+        }
+    }
+
+    int64_t count() const { return first.back(); }
+};
+
+// 64 bytes of numbers; on lesser processors the compiler makes several vectors of them.
+template <class T>
+struct VectorOf;
+template <>
+struct VectorOf<float> {
+    typedef float Type __attribute__((vector_size(64), aligned(4), may_alias));
+};
+template <>
+struct VectorOf<double> {
+    typedef double Type __attribute__((vector_size(64), aligned(8), may_alias));
+};
+template <class T>
+using Vec = typename VectorOf<T>::Type;
+template <class T>
+constexpr int64_t kLanes = 64 / sizeof(T);
+
+// sum[j] = sum_k value[k] row_k[j] for j < P * kLanes, in the order of k, where row_k = base + place[k] * stride.
+template <int P, class T>
+inline void gather(T* sum, const T* base, int64_t stride, const int32_t* place, const T* value, int64_t count) {
+    Vec<T> parts[P] = {};
+    for (int64_t k = 0; k < count; ++k) {
+        const T* row = base + place[k] * stride;
+        for (int p = 0; p < P; ++p) parts[p] += value[k] * *reinterpret_cast<const Vec<T>*>(row + p * kLanes<T>);
+    }
+    for (int p = 0; p < P; ++p) *reinterpret_cast<Vec<T>*>(sum + p * kLanes<T>) = parts[p];
 }
 
-// sum += scale_k * row_k, over all k in order.
 template <class T>
-inline void add_rows(T* __restrict sum, const std::vector<const T*>& rows, const std::vector<T>& scales, int64_t count) {
-    size_t k = 0;
-    for (; k + 4 <= rows.size(); k += 4) {
-        const T *a = rows[k], *b = rows[k + 1], *c = rows[k + 2], *d = rows[k + 3];
-        const T p = scales[k], q = scales[k + 1], r = scales[k + 2], s = scales[k + 3];
-        for (int64_t o = 0; o < count; ++o) sum[o] = sum[o] + p * a[o] + q * b[o] + r * c[o] + s * d[o];
+inline void gather_some(T* sum, const T* base, int64_t stride, const int32_t* place, const T* value, int64_t count,
+                        int64_t width) {
+    std::fill_n(sum, width, T(0));
+    for (int64_t k = 0; k < count; ++k) {
+        const T* row = base + place[k] * stride;
+        for (int64_t j = 0; j < width; ++j) sum[j] += value[k] * row[j];
     }
-    for (; k < rows.size(); ++k) {
-        const T* a = rows[k];
-        const T p = scales[k];
-        for (int64_t o = 0; o < count; ++o) sum[o] += p * a[o];
+}
+
+// sum_j f(j), in as many parts as make a vector.
+template <class T, class F>
+inline T total(int64_t count, F f) {
+    T part[kLanes<T>] = {};
+    int64_t j = 0;
+    for (; j + kLanes<T> <= count; j += kLanes<T>)
+        for (int64_t k = 0; k < kLanes<T>; ++k) part[k] += f(j + k);
+    T sum = 0;
+    for (int64_t k = 0; k < kLanes<T>; ++k) sum += part[k];
+    for (; j < count; ++j) sum += f(j);
+    return sum;
+}
+
+constexpr int kParts = 4;
+
+// Call f(from, width) with neurons a few at a time.
+template <class T, class F>
+inline void each_block(int64_t neurons, F f) {
+    for (int64_t from = 0; from < neurons; from += kParts * kLanes<T>)
+        f(from, std::min<int64_t>(kParts * kLanes<T>, neurons - from));
+}
+
+// The same sum for `width` neurons, at most kParts * kLanes.
+template <class T>
+inline void gather_block(T* sum, const T* base, int64_t stride, const int32_t* place, const T* value, int64_t count,
+                         int64_t width) {
+    if (width == kParts * kLanes<T>) {
+        gather<kParts>(sum, base, stride, place, value, count);
+    } else if (width == kLanes<T>) {
+        gather<1>(sum, base, stride, place, value, count);
+    } else {
+        gather_some(sum, base, stride, place, value, count, width);
     }
 }
 
 template <class T>
 void forward(const Layer<T>& layer, T* spikes, int64_t sample) {
-    const int64_t n = layer.neurons, m = layer.inputs;
+    const int64_t n = layer.neurons, m = layer.inputs, steps = layer.steps;
     const T leak = static_cast<T>(layer.membrane_decay), forget = static_cast<T>(layer.synapse_decay);
     const T share = static_cast<T>(1 / layer.tau_synapse), bound = static_cast<T>(layer.bound);
     const T period = static_cast<T>(layer.refractory_period);
-    std::vector<T> memory(4 * n, 0);
-    T *__restrict drive = memory.data(), *__restrict trace = drive + n, *__restrict voltage = trace + n,
-                 *__restrict wait = voltage + n;
-    std::vector<const T*> rows;
-    std::vector<T> scales;
-    std::fill_n(spikes + sample * n, n, T(0));
-    for (int64_t t = 1; t < layer.steps; ++t) {
-        const T* values = layer.values + ((t - 1) * layer.batch + sample) * m;
-        std::fill_n(drive, n, T(0));
-        rows.clear();
-        scales.clear();
-        each_active(values, m, [&](int64_t i) {
-            rows.push_back(layer.weight + i * n);
-            scales.push_back(values[i]);
-        });
-        add_rows(drive, rows, scales, n);
-        if (layer.first) {
-            each_active(spikes + ((t - 1) * layer.batch + sample) * n, n, [&](int64_t p) {
-                for (int64_t k = layer.first[p]; k < layer.first[p + 1]; ++k) drive[layer.post[k]] += layer.within[k];
-            });
+    std::vector<T> drives((steps - 1) * n);  // of all steps: what came in does not depend on what the neurons do
+    const Events<T> arrivals(layer.values + sample * m, steps - 1, m, layer.batch * m);
+    each_block<T>(n, [&](int64_t from, int64_t width) {
+        for (int64_t t = 0; t < steps - 1; ++t) {
+            const int64_t first = arrivals.first[t];
+            gather_block(&drives[t * n + from], layer.weight + from, n, &arrivals.place[first], &arrivals.value[first],
+                         arrivals.first[t + 1] - first, width);
         }
+    });
+    std::vector<T> memory(3 * n, 0);
+    T *__restrict trace = memory.data(), *__restrict voltage = trace + n, *__restrict wait = voltage + n;
+    std::fill_n(spikes + sample * n, n, T(0));
+    for (int64_t t = 1; t < steps; ++t) {
+        T* __restrict drive = &drives[(t - 1) * n];
         T* __restrict now = spikes + (t * layer.batch + sample) * n;
+        const T* before = now - layer.batch * n;
+        if (layer.first) {
+            for (int64_t p = 0; p < n; ++p) {
+                if (before[p] == 0) continue;
+                for (int64_t k = layer.first[p]; k < layer.first[p + 1]; ++k) drive[layer.post[k]] += layer.within[k];
+            }
+        }
         for (int64_t o = 0; o < n; ++o) {
             const T a = forget * trace[o] + drive[o];
             T v = leak * voltage[o] + a * share;
@@ -112,99 +204,59 @@ void responses(const Layer<T>& layer, const T* spikes, T* found, int64_t sample)
     }
 }
 
-// The spikes of some inputs in one sample, those of each input side by side.
-template <class T>
-struct Arrivals {
-    std::vector<int64_t> first, step;
-    std::vector<T> value;
-
-    void read(const Layer<T>& layer, int64_t sample, int64_t from, int64_t to) {
-        const auto row = [&](int64_t t) { return layer.values + (t * layer.batch + sample) * layer.inputs + from; };
-        first.assign(to - from + 1, 0);
-        for (int64_t t = 0; t < layer.steps; ++t) each_active(row(t), to - from, [&](int64_t i) { ++first[i + 1]; });
-        for (int64_t i = 0; i < to - from; ++i) first[i + 1] += first[i];
-        step.resize(first.back());
-        value.resize(first.back());
-        std::vector<int64_t> next(first.begin(), first.end() - 1);
-        for (int64_t t = 0; t < layer.steps; ++t) {
-            const T* values = row(t);
-            each_active(values, to - from, [&](int64_t i) {
-                step[next[i]] = t;
-                value[next[i]++] = values[i];
-            });
-        }
-    }
-};
-
-// sum_o a[o] b[o], in as many parts as fit the vectors of any processor.
-template <class T>
-T dot(const T* a, const T* b, int64_t count) {
-    constexpr int64_t kParts = 16;
-    T part[kParts] = {};
-    int64_t o = 0;
-    for (; o + kParts <= count; o += kParts)
-        for (int64_t k = 0; k < kParts; ++k) part[k] += a[o + k] * b[o + k];
-    T sum = 0;
-    for (int64_t k = 0; k < kParts; ++k) sum += part[k];
-    for (; o < count; ++o) sum += a[o] * b[o];
-    return sum;
-}
-
 // Of the inputs from `from` to before `to`, in all samples.
 template <class T>
 void sums(const Layer<T>& layer, const Sums<T>& s, int64_t from, int64_t to) {
-    const int64_t n = layer.neurons;
-    std::vector<T> memory(2 * n);
-    T *__restrict psp = memory.data(), *__restrict effect = psp + n;
-    std::vector<const T*> rows;
-    std::vector<T> scales;
-    Arrivals<T> arrivals;
+    const int64_t n = layer.neurons, steps = layer.steps, m = layer.inputs;
+    T psp[kParts * kLanes<T>];
     if (s.by_weight) std::fill(s.by_weight + from * n, s.by_weight + to * n, T(0));
     for (int64_t b = 0; b < layer.batch; ++b) {
-        arrivals.read(layer, b, from, to);
-        const T* responses = s.responses + b * layer.steps * n;
-        const T* below = s.of_below ? s.of_below + b * n : nullptr;
-        const T* silent = s.of_below ? s.of_silent + b * n : nullptr;
-        for (int64_t i = from; i < to; ++i) {
-            const T* weight = layer.weight + i * n;
-            rows.clear();
-            scales.clear();
-            T count = 0;
-            for (int64_t k = arrivals.first[i - from]; k < arrivals.first[i - from + 1]; ++k) {
-                rows.push_back(responses + arrivals.step[k] * n);
-                scales.push_back(arrivals.value[k]);
-                count += arrivals.value[k];
+        const Events<T> arrivals(Events<T>(layer.values + b * m + from, steps, to - from, layer.batch * m), to - from);
+        T* below = s.of_below ? s.below + b * m : nullptr;
+        if (below) std::fill(below + from, below + to, T(0));
+        each_block<T>(n, [&](int64_t o, int64_t width) {
+            const T* responses = s.responses + b * steps * n + o;
+            const T* of_weight = s.by_weight ? s.of_weight + b * n + o : nullptr;
+            const T* of_below = below ? s.of_below + b * n + o : nullptr;
+            const T* of_silent = below ? s.of_silent + b * n + o : nullptr;
+            for (int64_t i = from; i < to; ++i) {
+                const int64_t first = arrivals.first[i - from], count = arrivals.first[i - from + 1] - first;
+                const T* weight = layer.weight + i * n + o;
+                if (!count) {
+                    if (below)
+                        below[i] += static_cast<T>(s.silent_ratio) *
+                                    total<T>(width, [&](int64_t j) { return of_below[j] * weight[j]; });
+                    continue;
+                }
+                gather_block(psp, responses, n, &arrivals.place[first], &arrivals.value[first], count, width);
+                if (of_weight) {
+                    T* by_weight = s.by_weight + i * n + o;
+                    for (int64_t j = 0; j < width; ++j) by_weight[j] += of_weight[j] * psp[j];
+                }
+                if (!below) continue;
+                T spikes = 0;
+                for (int64_t k = 0; k < count; ++k) spikes += arrivals.value[first + k];
+                const T share = 1 / spikes;
+                below[i] += total<T>(
+                    width, [&](int64_t j) { return (of_below[j] * psp[j] * share + of_silent[j]) * weight[j]; });
             }
-            if (rows.empty()) {
-                if (below) s.below[b * layer.inputs + i] = static_cast<T>(s.silent_ratio) * dot(below, weight, n);
-                continue;
-            }
-            std::fill_n(psp, n, T(0));
-            add_rows(psp, rows, scales, n);
-            if (s.by_weight) {
-                const T* __restrict scale = s.of_weight + b * n;
-                T* __restrict sum = s.by_weight + i * n;
-                for (int64_t o = 0; o < n; ++o) sum[o] += scale[o] * psp[o];
-            }
-            if (below) {
-                for (int64_t o = 0; o < n; ++o) effect[o] = below[o] * psp[o] / count + silent[o];
-                s.below[b * layer.inputs + i] = dot(effect, weight, n);
-            }
-        }
+        });
     }
 }
 
 // S-PSPs of the synapses within the layer, `psp` [B, K].
 template <class T>
 void within(const Layer<T>& layer, const T* spikes, const T* responses, T* psp, int64_t sample) {
-    const int64_t n = layer.neurons, synapses = layer.first[n];
-    T* found = psp + sample * synapses;
-    std::fill_n(found, synapses, T(0));
-    for (int64_t t = 0; t < layer.steps; ++t) {
-        const T* now = responses + (sample * layer.steps + t) * n;
-        each_active(spikes + (t * layer.batch + sample) * n, n, [&](int64_t p) {
-            for (int64_t k = layer.first[p]; k < layer.first[p + 1]; ++k) found[k] += now[layer.post[k]];
-        });
+    const int64_t n = layer.neurons, steps = layer.steps;
+    const Events<T> by_neuron(Events<T>(spikes + sample * n, steps, n, layer.batch * n), n);
+    T* found = psp + sample * layer.first[n];
+    for (int64_t p = 0; p < n; ++p) {
+        for (int64_t k = layer.first[p]; k < layer.first[p + 1]; ++k) {
+            const T* of_post = responses + sample * steps * n + layer.post[k];
+            T sum = 0;
+            for (int64_t e = by_neuron.first[p]; e < by_neuron.first[p + 1]; ++e) sum += of_post[by_neuron.place[e] * n];
+            found[k] = sum;
+        }
     }
 }
 
