@@ -61,9 +61,9 @@ class _Penalty(torch.autograd.Function):
     def forward(  # type: ignore[override]
         ctx: Any, weight: Tensor, within: Tensor | None, number: int, penalty: ExponentialPenalty
     ) -> Tensor:
-        squares = weight.square().flatten(1).sum(1)
+        squares = torch.linalg.vector_norm(weight.flatten(1), dim=1).square()
         if within is not None:
-            squares = squares + within.square().sum(1)
+            squares = squares + torch.linalg.vector_norm(within, dim=1).square()
         size = squares / (penalty.limit**2 * number)
         each = penalty.strength * torch.exp(penalty.beta * (size - 1))
         ctx.save_for_backward(weight, within, each)

@@ -1,0 +1,423 @@
+"""ST-RSBP as plainly as it can be written: one sample, one neuron, one synapse at a time, in float64.
+
+``record`` writes a run as the recorded cases hold theirs, so that one check serves for both.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@dataclass
+class Settings:
+    """Constants of a network and of its loss; the defaults are a small one's."""
+
+    kinds: list[str]
+    sizes: list[int]
+    vth: list[float]
+    T: int = 60
+    B: int = 3
+    tau_m: float = 64.0
+    tau_s: float = 8.0
+    t_ref: int = 2
+    lateral: float = 1.0
+    desired: int = 12
+    undesired: int = 2
+    margin: int = 2
+    silent_ratio: float = 0.5
+    thr_eps: float = 1e-6
+    sum_clamp: float = 1e-4
+    poly_rows: int = 16
+    rate: float = 0.2
+    scale: float = 1.0
+    seed: int = 0
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Weights:
+    """Of one layer, ``[post, pre]``; ``same`` are those within it, trained or not, if any."""
+
+    w: np.ndarray
+    same: np.ndarray | None = None
+
+
+def forward(cfg: Settings, threshold: float, layer: Weights, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return spikes and membranes ``[T, n]`` of one sample's inputs ``[T, m]``."""
+    n = len(layer.w)
+    spikes, tested = np.zeros((cfg.T, n)), np.zeros((cfg.T, n))
+    trace, membrane, wait = np.zeros(n), np.zeros(n), np.zeros(n, dtype=int)
+    for t in range(1, cfg.T):
+        for o in range(n):
+            membrane[o] *= 1 - 1 / cfg.tau_m
+            trace[o] *= 1 - 1 / cfg.tau_s
+            trace[o] += sum(layer.w[o, i] for i in range(x.shape[1]) if x[t - 1, i])
+            if layer.same is not None:
+                trace[o] += sum(layer.same[o, p] for p in range(n) if spikes[t - 1, p])
+            membrane[o] += trace[o] / cfg.tau_s
+            if wait[o] > 0:
+                membrane[o], wait[o] = 0.0, wait[o] - 1
+            tested[t, o] = membrane[o]
+            if membrane[o] > threshold - cfg.thr_eps:
+                spikes[t, o], membrane[o], wait[o] = 1, 0.0, cfg.t_ref
+    return spikes, tested
+
+
+def spike_psp(tau_m: float, tau_s: float, t_ref: int, pre: np.ndarray, post: np.ndarray) -> float:
+    """Return e of one pair of trains ``[T]``, step by step."""
+    total = p = q = 0.0
+    wait = 0
+    for t in range(len(post)):
+        p = (1 - 1 / tau_s) * p + (pre[t - 1] if t else 0)
+        q = (1 - 1 / tau_m) * q + p / tau_s
+        if wait > 0:
+            q, wait = 0.0, wait - 1
+        if post[t]:
+            total += q
+            q, wait = 0.0, t_ref
+    return total
+
+
+def closed_psp(tau_m: float, tau_s: float, t_ref: int, pre: np.ndarray, post: np.ndarray) -> float:
+    """Return e of one pair of trains ``[T]``, pair of spikes by pair of spikes (tau_m and tau_s unlike)."""
+    of_m, of_s = 1 - 1 / tau_m, 1 - 1 / tau_s
+    total, start = 0.0, 0
+    for f in np.flatnonzero(post):
+        for s in np.flatnonzero(pre):
+            first = max(start, s + 1)
+            steps = f - first
+            if steps >= 0:
+                total += (
+                    (1 / tau_s)
+                    * of_s ** (first - s - 1)
+                    * (of_m ** (steps + 1) - of_s ** (steps + 1))
+                    / (of_m - of_s)
+                )
+        start = f + t_ref + 1
+    return total
+
+
+def pair_matrix(cfg: Settings, pre: np.ndarray, post: np.ndarray) -> np.ndarray:
+    """Return e ``[post, pre]`` of trains ``[T, pre]`` and ``[T, post]``."""
+    return np.array(
+        [[spike_psp(cfg.tau_m, cfg.tau_s, cfg.t_ref, i, o) for i in pre.T] for o in post.T]
+    ).reshape(post.shape[1], pre.shape[1])
+
+
+def own_slope(poly: np.ndarray, pre: int, post: int, recurrent: bool) -> float:
+    """Return de/dc_o from the table."""
+    if post == 0 and not recurrent:
+        return 0.0
+    p4, p3, p2, p1, _ = poly[min(max(pre, 1), len(poly)) - 1]
+    c = min(max(post, 1), len(poly)) if recurrent else post
+    return 4 * p4 * c**3 + 3 * p3 * c**2 + 2 * p2 * c + p1
+
+
+def ratio(cfg: Settings, psp: float, pre: int, post: int) -> float:
+    """Return de/dc_i."""
+    return cfg.silent_ratio if pre == 0 or post == 0 else psp / pre
+
+
+def loss_error(cfg: Settings, counts: np.ndarray, label: int) -> np.ndarray:
+    """Return count minus wanted count where it matters."""
+    wanted = np.where(np.arange(len(counts)) == label, cfg.desired, cfg.undesired)
+    return np.where(np.abs(counts - wanted) > cfg.margin, counts - wanted, 0).astype(float)
+
+
+def forced(cfg: Settings, spikes: np.ndarray, label: int) -> np.ndarray:
+    """Return the output's trains with that of a silent label's neuron written."""
+    found = spikes.copy()
+    if not spikes[:, label].any():
+        every = cfg.T // cfg.desired
+        for t in range(every, cfg.T, every):
+            found[t, label] = 1
+    return found
+
+
+def lateral_factor(cfg: Settings, threshold: float, spikes: np.ndarray, label: int) -> np.ndarray:
+    """Return F of the output's neurons."""
+    counts, psp = spikes.sum(0), pair_matrix(cfg, spikes, spikes)
+    n = len(counts)
+    active = [(1 / threshold) if counts[k] > 0 or k == label else 0.0 for k in range(n)]
+    found = np.ones(n)
+    for j in range(n):
+        mutual = 0.0
+        for k in range(n):
+            if k != j:
+                there = ratio(cfg, psp[k, j], counts[j], counts[k])
+                back = ratio(cfg, psp[j, k], counts[k], counts[j])
+                mutual += there * active[k] * back * active[j]
+        found[j] = 1 / (1 - cfg.lateral**2 * mutual)
+    return found
+
+
+@dataclass
+class Layer:
+    """What one layer of one sample is about, as the files name it."""
+
+    e: np.ndarray
+    s: np.ndarray
+    p: np.ndarray
+    g: np.ndarray
+    g_rec: np.ndarray | None = None
+    e_rec: np.ndarray | None = None
+    a: np.ndarray | None = None
+    b: np.ndarray | None = None
+
+
+def dense_layer(
+    cfg: Settings, threshold: float, layer: Weights, poly: np.ndarray, x: np.ndarray, train: np.ndarray
+) -> Layer:
+    """Return the effects in a layer without recurrence; the gradient is still missing."""
+    pre, post = x.sum(0).astype(int), train.sum(0).astype(int)
+    e, w = pair_matrix(cfg, x, train), layer.w
+    s, p = np.ones(len(w)), np.zeros_like(w)
+    for o in range(len(w)):
+        for i in range(w.shape[1]):
+            s[o] -= w[o, i] * own_slope(poly, pre[i], post[o], recurrent=False) / threshold
+        for i in range(w.shape[1]):
+            p[o, i] = w[o, i] * ratio(cfg, e[o, i], pre[i], post[o]) / s[o]
+    return Layer(e, s, p, np.zeros_like(w))
+
+
+def recurrent_layer(
+    cfg: Settings,
+    threshold: float,
+    layer: Weights,
+    poly: np.ndarray,
+    x: np.ndarray,
+    train: np.ndarray,
+    variant: str,
+) -> Layer:
+    """Return the effects in a recurrent layer; the gradients are still missing."""
+    w, r = layer.w, layer.same
+    assert r is not None
+    pre, post = x.sum(0).astype(int), train.sum(0).astype(int)
+    e, e_rec = pair_matrix(cfg, x, train), pair_matrix(cfg, train, train) * (r != 0)
+    n, m = w.shape
+    a, b, s = np.zeros((n, n)), np.zeros((n, m)), np.ones(n)
+    for o in range(n):
+        for i in range(m):
+            s[o] -= w[o, i] * own_slope(poly, pre[i], post[o], recurrent=True) / threshold
+            b[o, i] = w[o, i] * ratio(cfg, e[o, i], pre[i], post[o])
+        for p in range(n):
+            if r[o, p] != 0:
+                s[o] -= r[o, p] * own_slope(poly, post[p], post[o], recurrent=True) / threshold
+        if abs(s[o]) < cfg.sum_clamp:
+            s[o] = -cfg.sum_clamp if s[o] < 0 else cfg.sum_clamp
+        for p in range(n):
+            if p != o and r[o, p] != 0:
+                a[o, p] = -r[o, p] * ratio(cfg, e_rec[o, p], post[p], post[o]) / threshold
+        a[o, o] = s[o]
+    inverse = np.linalg.inv(a)
+    transfer = inverse @ b
+    if variant == "released":
+        transfer = (b.reshape(m, n) @ inverse).reshape(n, m)
+    return Layer(e, s, transfer, np.zeros_like(w), np.zeros_like(r), e_rec, a, b)
+
+
+@dataclass
+class Run:
+    """One sample: spikes and membranes of all layers, and what went back."""
+
+    spikes: list[np.ndarray]
+    tested: list[np.ndarray]
+    layers: list[Layer]
+    deltas: list[np.ndarray]
+    factor: np.ndarray
+    train: np.ndarray
+
+
+def run(
+    cfg: Settings,
+    weights: list[Weights],
+    poly: np.ndarray,
+    x: np.ndarray,
+    label: int,
+    weight: float,
+    variant: str,
+) -> Run:
+    """Return one sample's run by one variant."""
+    spikes, tested = [x], []
+    for threshold, layer in zip(cfg.vth, weights, strict=True):
+        fired, membrane = forward(cfg, threshold, layer, spikes[-1])
+        spikes.append(fired)
+        tested.append(membrane)
+    train = forced(cfg, spikes[-1], label)
+    factor = lateral_factor(cfg, cfg.vth[-1], spikes[-1], label)
+    delta = weight * loss_error(cfg, spikes[-1].sum(0), label)
+    layers: list[Layer] = []
+    deltas: list[np.ndarray] = []
+    for k in reversed(range(len(weights))):
+        below, threshold, deltas = spikes[k], cfg.vth[k], [delta, *deltas]
+        dv = delta / threshold
+        if cfg.kinds[k] == "rec":
+            found = recurrent_layer(cfg, threshold, weights[k], poly, below, spikes[k + 1], variant)
+            scale = np.linalg.inv(found.a).T @ dv if variant == "full" else dv / found.s  # type: ignore[arg-type]
+            found.g_rec = scale[:, None] * found.e_rec  # type: ignore[operator]
+        else:
+            is_out = cfg.kinds[k] == "out"
+            found = dense_layer(
+                cfg, threshold, weights[k], poly, below, train if is_out else spikes[k + 1]
+            )
+            scale = dv / found.s * (factor if is_out else 1.0)
+        found.g = scale[:, None] * found.e
+        delta = dv @ found.p
+        layers = [found, *layers]
+    return Run(spikes[1:], tested, layers, deltas, factor, train)
+
+
+def regularised(weights: Weights, is_recurrent: bool, lam: float, beta: float, limit: float):
+    """Return the penalty's published gradients by W and R."""
+    within = weights.same if is_recurrent else None
+    number = weights.w.shape[1] + 1 + (0 if within is None else int((within != 0).sum()))
+    by_w = np.zeros_like(weights.w)
+    by_r = None if within is None else np.zeros_like(within)
+    for o in range(len(weights.w)):
+        omega = sum((v / limit) ** 2 for v in weights.w[o])
+        if within is not None:
+            omega += sum((v / limit) ** 2 for v in within[o])
+        factor = lam * beta * math.exp(beta * (omega / number - 1))
+        by_w[o] = factor * weights.w[o] / limit
+        if by_r is not None and within is not None:
+            by_r[o] = factor * within[o] / limit
+    return by_w, by_r
+
+
+def random_weights(cfg: Settings, rng: np.random.Generator) -> list[Weights]:
+    """Return weights that float32 holds exactly."""
+    found = []
+    for k, kind in enumerate(cfg.kinds):
+        n, m = cfg.sizes[k + 1], cfg.sizes[k]
+        w = np.round(cfg.scale * rng.uniform(-0.6, 1.0, (n, m)) * 64) / 64
+        same = None
+        if kind == "rec":
+            same = np.round(rng.uniform(-1, 1, (n, n)) * (rng.random((n, n)) < 0.4) * 64) / 64
+        elif kind == "out" and cfg.lateral:
+            same = cfg.lateral * (np.eye(n) - 1)
+        found.append(Weights(w, same))
+    return found
+
+
+def random_table(cfg: Settings, rng: np.random.Generator) -> np.ndarray:
+    """Return a table that float32 holds exactly and that peaks as real ones do."""
+    rows = np.arange(1, cfg.poly_rows + 1)[:, None]
+    shape = np.array([[-1.0e-6, 1e-4, -2.0e-3, 0.04, 0.01]])
+    return (rows * shape * rng.uniform(0.8, 1.2, (cfg.poly_rows, 5))).astype(np.float32).astype(float)
+
+
+def record(path: Path, cfg: Settings) -> dict[str, Any]:
+    """Write a run of random spikes through a random network, by all variants, and return its arrays."""
+    rng = np.random.default_rng(cfg.seed)
+    weights, poly = random_weights(cfg, rng), random_table(cfg, rng)
+    rates = rng.uniform(0, 2 * cfg.rate, (cfg.B, cfg.sizes[0])) * (rng.random((cfg.B, cfg.sizes[0])) < 0.8)
+    x = (rng.random((cfg.T, cfg.B, cfg.sizes[0])) < rates).astype(float)
+    y = rng.integers(0, cfg.sizes[-1], cfg.B)
+    sample_weight = np.round(rng.uniform(0.5, 2, cfg.B) * 16) / 16
+    arrays: dict[str, Any] = {"x": x.astype(np.uint8), "y": y, "sample_weight": sample_weight, "poly": poly}
+    for k, layer in enumerate(weights):
+        arrays[f"W{k}"] = layer.w
+        if cfg.kinds[k] == "rec":
+            arrays[f"WR{k}"] = layer.same
+    for variant in ("released", "intended", "full"):
+        runs = [
+            run(cfg, weights, poly, x[:, b], int(y[b]), sample_weight[b], variant) for b in range(cfg.B)
+        ]
+        arrays |= of_variant(cfg, runs, variant)
+    arrays |= of_forward(cfg, runs, y)
+    if cfg.extra:
+        arrays |= updates(cfg, weights, poly, x, y, sample_weight)
+    meta = {name: value for name, value in vars(cfg).items() if name != "extra"} | cfg.extra
+    np.savez(path, meta=json.dumps(meta), **arrays)
+    return arrays
+
+
+def of_variant(cfg: Settings, runs: list[Run], variant: str) -> dict[str, Any]:
+    """Return what depends on the variant."""
+    found: dict[str, Any] = {}
+    for k, kind in enumerate(cfg.kinds):
+        layers = [each.layers[k] for each in runs]
+        found[f"delta{k}_{variant}"] = np.stack([each.deltas[k] for each in runs])
+        found[f"P{k}_{variant}"] = np.stack([each.p for each in layers])
+        names = {"gW": "g"} | ({"gWR": "g_rec"} if kind == "rec" else {})
+        for name, attribute in names.items():
+            alone = np.stack([getattr(each, attribute) for each in layers])
+            found |= {f"{name}{k}_{variant}": alone, f"{name}sum{k}_{variant}": alone.sum(0)}
+        names = {"E": "e", "S": "s"} | ({"ER": "e_rec", "A": "a", "B": "b"} if kind == "rec" else {})
+        found |= {f"{name}{k}": np.stack([getattr(each, at) for each in layers]) for name, at in names.items()}
+    return found
+
+
+def of_forward(cfg: Settings, runs: list[Run], y: np.ndarray) -> dict[str, Any]:
+    """Return what does not."""
+    found: dict[str, Any] = {}
+    for k in range(len(cfg.kinds)):
+        spikes = np.stack([each.spikes[k] for each in runs], axis=1)
+        found |= {f"spikes{k}": spikes.astype(np.uint8), f"count{k}": spikes.sum(0).astype(int)}
+        found[f"vtest{k}"] = np.stack([each.tested[k] for each in runs], axis=1)
+    counts = spikes.sum(0)
+    train = np.stack([each.train for each in runs], axis=1)
+    errors = [loss_error(cfg, c, label) for c, label in zip(counts, y, strict=True)]
+    after = [loss_error(cfg, c, label) for c, label in zip(train.sum(0), y, strict=True)]
+    is_label = np.arange(cfg.sizes[-1])[None] == y[:, None]
+    return found | {
+        "pred": counts.argmax(1),
+        "target_counts": np.where(is_label, cfg.desired, cfg.undesired).astype(float),
+        "loss_half": np.array([0.5 * (each**2).sum() for each in errors]),
+        "cost_reported": np.array([(each**2).sum() for each in after]),
+        "lateral_factor": np.stack([each.factor for each in runs]),
+        "spikes_out_bwd": train.astype(np.uint8),
+        "count_out_bwd": train.sum(0).astype(int),
+    }
+
+
+def updates(
+    cfg: Settings,
+    weights: list[Weights],
+    poly: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    sample_weight: np.ndarray,
+) -> dict[str, Any]:
+    """Return updates sample by sample, by Adam written out, the released variant and the penalty."""
+    constants = (cfg.extra["lam"], cfg.extra["beta"], cfg.extra["limit"])
+    values: dict[str, np.ndarray] = {}
+    for k, layer in enumerate(weights):
+        values[f"W{k}"] = layer.w.copy()
+        if cfg.kinds[k] == "rec":
+            assert layer.same is not None
+            values[f"WR{k}"] = layer.same.copy()
+    first = {name: np.zeros_like(value) for name, value in values.items()}
+    second = {name: np.zeros_like(value) for name, value in values.items()}
+    found: dict[str, Any] = {}
+    step = 0
+    for epoch in range(cfg.extra["epochs"]):
+        for b in range(cfg.B):
+            now = [
+                Weights(values[f"W{k}"], values.get(f"WR{k}", layer.same)) for k, layer in enumerate(weights)
+            ]
+            done = run(cfg, now, poly, x[:, b], int(y[b]), sample_weight[b], "released")
+            found[f"step{step}_count_out"] = done.spikes[-1].sum(0).astype(int)
+            for k, layer in enumerate(now):
+                by_w, by_r = regularised(layer, cfg.kinds[k] == "rec", *constants)
+                if step == 0:
+                    found |= {f"regW{k}": by_w} | ({} if by_r is None else {f"regWR{k}": by_r})
+                gradients = {f"W{k}": done.layers[k].g + by_w}
+                if by_r is not None:
+                    gradients[f"WR{k}"] = done.layers[k].g_rec + by_r  # type: ignore[operator]
+                rate = cfg.extra["lr"] / math.sqrt(epoch + 1)
+                for name, g in gradients.items():
+                    first[name] = 0.9 * first[name] + 0.1 * g
+                    second[name] = 0.999 * second[name] + 0.001 * g**2
+                    mean = first[name] / (1 - 0.9 ** (step + 1))
+                    size = np.sqrt(second[name] / (1 - 0.999 ** (step + 1)))
+                    values[name] = values[name] - rate * mean / (size + 1e-8)
+            found |= {f"step{step}_{name}": value.copy() for name, value in values.items()}
+            step += 1
+    return found
