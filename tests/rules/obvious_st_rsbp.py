@@ -263,9 +263,7 @@ def run(
             found.g_rec = scale[:, None] * found.e_rec  # type: ignore[operator]
         else:
             is_out = cfg.kinds[k] == "out"
-            found = dense_layer(
-                cfg, threshold, weights[k], poly, below, train if is_out else spikes[k + 1]
-            )
+            found = dense_layer(cfg, threshold, weights[k], poly, below, train if is_out else spikes[k + 1])
             scale = dv / found.s * (factor if is_out else 1.0)
         found.g = scale[:, None] * found.e
         delta = dv @ found.p
@@ -326,9 +324,7 @@ def record(path: Path, cfg: Settings) -> dict[str, Any]:
         if cfg.kinds[k] == "rec":
             arrays[f"WR{k}"] = layer.same
     for variant in ("released", "intended", "full"):
-        runs = [
-            run(cfg, weights, poly, x[:, b], int(y[b]), sample_weight[b], variant) for b in range(cfg.B)
-        ]
+        runs = [run(cfg, weights, poly, x[:, b], int(y[b]), sample_weight[b], variant) for b in range(cfg.B)]
         arrays |= of_variant(cfg, runs, variant)
     arrays |= of_forward(cfg, runs, y)
     if cfg.extra:
@@ -350,7 +346,9 @@ def of_variant(cfg: Settings, runs: list[Run], variant: str) -> dict[str, Any]:
             alone = np.stack([getattr(each, attribute) for each in layers])
             found |= {f"{name}{k}_{variant}": alone, f"{name}sum{k}_{variant}": alone.sum(0)}
         names = {"E": "e", "S": "s"} | ({"ER": "e_rec", "A": "a", "B": "b"} if kind == "rec" else {})
-        found |= {f"{name}{k}": np.stack([getattr(each, at) for each in layers]) for name, at in names.items()}
+        found |= {
+            f"{name}{k}": np.stack([getattr(each, at) for each in layers]) for name, at in names.items()
+        }
     return found
 
 

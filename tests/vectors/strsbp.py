@@ -137,9 +137,7 @@ class Case:
             return RecurrentLayer(weight, self.tensor(f"WR{number}"), neuron, rule)
         inhibition = self.setting("lateral") if kind == "out" else 0.0
         is_output = kind == "out"
-        return SpikingLayer(
-            DenseSynapses(), weight, neuron, rule, inhibition=inhibition, is_output=is_output
-        )
+        return SpikingLayer(DenseSynapses(), weight, neuron, rule, inhibition=inhibition, is_output=is_output)
 
     def loss(self, output: Signal, samples: slice) -> Tensor:
         """Return the loss of some samples."""
@@ -184,9 +182,7 @@ class Case:
                 self.identical(f"count{number}", below.sum(0)),
             ]
         counts = below.sum(0)
-        wanted = wanted_counts(
-            self.labels, counts.shape[1], self.target["desired"], self.target["undesired"]
-        )
+        wanted = wanted_counts(self.labels, counts.shape[1], self.target["desired"], self.target["undesired"])
         each = range(len(self.labels))
         unweighted = [
             count_loss(Signal(below[:, b : b + 1]), self.labels[b : b + 1], **self.target)  # type: ignore[arg-type]

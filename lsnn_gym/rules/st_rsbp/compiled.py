@@ -16,7 +16,7 @@ from torch import Tensor
 from lsnn_gym.rules.layers import check_fit
 from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron
 
-TOLERANCES = {torch.float32: 1e-8, torch.float64: 1e-14}
+TOLERANCES = {torch.float32: 1e-8, torch.float64: 1e-13}
 """Of a system's residual, by the type of number that the layer computes with."""
 
 
@@ -183,9 +183,7 @@ def psp_within(trains: Tensor, found: Tensor, links: Links) -> Tensor:
     layer = _layer(trains)
     layer.first, layer.post = links.first.data_ptr(), links.post.data_ptr()
     psp = trains.new_empty(trains.shape[1], len(links.post))
-    _call(
-        "within", trains.dtype, ctypes.byref(layer), _pointer(trains), _pointer(by_sample), _pointer(psp)
-    )
+    _call("within", trains.dtype, ctypes.byref(layer), _pointer(trains), _pointer(by_sample), _pointer(psp))
     return psp
 
 

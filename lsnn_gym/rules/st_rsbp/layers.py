@@ -172,9 +172,7 @@ def send_back(
     scaled = by_count / layer.neuron.threshold / layer.divisor(values.sum(0), counts, len(values))
     wanted = scaled * factor if needs[1] else None, scaled if needs[0] else None
     ratio = layer.rule.silent_ratio
-    by_weight, below = sums(
-        layer.synapses, layer.weight, values, found, counts, wanted, ratio, by_kernels
-    )
+    by_weight, below = sums(layer.synapses, layer.weight, values, found, counts, wanted, ratio, by_kernels)
     return Backward(None if below is None else below.view_as(values[0]), by_weight)
 
 

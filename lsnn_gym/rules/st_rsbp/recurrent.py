@@ -221,7 +221,9 @@ class _ByKernels(_Plain):
         """Return x of ``A^T x = right``, ``[B, N]``, by iteration; where that fails, as the plain form does."""
         layer, links = self.layer, self.layer.links()
         pre, post = self.counts[:, links.pre], self.counts[:, links.post]
-        ratio = torch.where((pre == 0) | (post == 0), layer.rule.silent_ratio, self.psp / pre.clamp(min=1e-30))
+        ratio = torch.where(
+            (pre == 0) | (post == 0), layer.rule.silent_ratio, self.psp / pre.clamp(min=1e-30)
+        )
         others = -layer.recurrent_weight[links.post, links.pre] * ratio / layer.neuron.threshold
         found, solved = compiled.solve(links, divisor, others * (links.pre != links.post), right)
         if not bool(solved.all()):
@@ -242,9 +244,7 @@ class _ByKernels(_Plain):
         return found
 
 
-def _scrambled(
-    layer: RecurrentLayer, values: Tensor, work: _Plain, divisor: Tensor, error: Tensor
-) -> Tensor:
+def _scrambled(layer: RecurrentLayer, values: Tensor, work: _Plain, divisor: Tensor, error: Tensor) -> Tensor:
     """Return the error of the layer below as the authors' program has it for layers of unlike size."""
     psp = spike_psp(work.responses, values)
     matrix = layer.weight * by_pre_count(psp, values.sum(0), work.counts, layer.rule.silent_ratio)

@@ -99,7 +99,7 @@ def away_from_zero(divisor: Tensor, smallest: float) -> Tensor:
     """Return the divisor with what is nearer to 0 than ``smallest`` moved there; 0 itself moves up."""
     if not smallest:
         return divisor
-    moved = torch.where(divisor < 0, -smallest, smallest).to(divisor)
+    moved = torch.full_like(divisor, smallest).masked_fill(divisor < 0, -smallest)
     return torch.where(divisor.abs() < smallest, moved, divisor)
 
 
