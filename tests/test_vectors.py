@@ -84,6 +84,11 @@ TAMPERINGS = [
     ("antlr_09", "loss_nospike", nudged),
     ("antlr_11", "dW0", nudged),
     ("antlr_16", "dbraw1", nudged),
+    ("strsbp_01", "lateral_factor", nudged),
+    ("strsbp_03", "spikes_out_bwd", flipped),
+    ("strsbp_05", "P1_released", nudged),
+    ("strsbp_07", "gWR1_full", nudged),
+    ("strsbp_10", "step5_WR1", nudged),
 ]
 
 

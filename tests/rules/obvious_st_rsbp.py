@@ -359,7 +359,7 @@ def of_forward(cfg: Settings, runs: list[Run], y: np.ndarray) -> dict[str, Any]:
         spikes = np.stack([each.spikes[k] for each in runs], axis=1)
         found |= {f"spikes{k}": spikes.astype(np.uint8), f"count{k}": spikes.sum(0).astype(int)}
         found[f"vtest{k}"] = np.stack([each.tested[k] for each in runs], axis=1)
-    counts = spikes.sum(0)
+    counts = np.stack([each.spikes[-1] for each in runs], axis=1).sum(0)
     train = np.stack([each.train for each in runs], axis=1)
     errors = [loss_error(cfg, c, label) for c, label in zip(counts, y, strict=True)]
     after = [loss_error(cfg, c, label) for c, label in zip(train.sum(0), y, strict=True)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -314,7 +315,7 @@ def test_systems_that_iteration_does_not_solve_are_solved_all_the_same(recurrenc
     expected = gradients(network, inputs, labels)
     whole = compiled.solve
 
-    def fails_at_the_second(*arguments: Tensor) -> tuple[Tensor, Tensor]:
+    def fails_at_the_second(*arguments: Any) -> tuple[Tensor, Tensor]:
         found, solved = whole(*arguments)
         found[1], solved[1] = float("nan"), False
         return found, solved
@@ -357,8 +358,8 @@ def test_counts_beyond_the_table_are_clipped_in_recurrent_layers_only():
         (1, 0, 0, 2),
     ):
         counts = [torch.full((1, 1), float(each), dtype=torch.float64) for each in (pre, post)]
-        assert 1 - one_layer.divisor(*counts, 10).item() == pytest.approx(expected)
-        assert 1 - recurrent.divisor(*counts, 10).item() == pytest.approx(clipped)
+        assert 1 - one_layer.divisor(counts[0], counts[1], 10).item() == pytest.approx(expected)
+        assert 1 - recurrent.divisor(counts[0], counts[1], 10).item() == pytest.approx(clipped)
 
 
 def test_reservoir_has_the_published_density():
