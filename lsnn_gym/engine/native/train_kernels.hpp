@@ -2,6 +2,7 @@
 // cache and whose sums stay in registers; loops over neurons are what the compiler turns into vectors.
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "trains.hpp"
@@ -142,12 +143,13 @@ void forward(const Layer<T>& layer, T* spikes, int64_t sample) {
     const T leak = static_cast<T>(layer.membrane_decay), forget = static_cast<T>(layer.synapse_decay);
     const T share = static_cast<T>(1 / layer.tau_synapse), bound = static_cast<T>(layer.bound);
     const T period = static_cast<T>(layer.refractory_period);
-    std::vector<T> drives(std::max<int64_t>(steps - 1, 0) * n);  // of all steps: what came in does not depend on what the neurons do
+    // Of all steps, for what came in does not depend on what the neurons do; not cleared before.
+    const std::unique_ptr<T[]> drives(new T[std::max<int64_t>(steps - 1, 0) * n]);
     const Events<T> arrivals(layer.values + sample * m, steps - 1, m, layer.batch * m);
     each_block<T>(n, [&](int64_t from, int64_t width) {
         for (int64_t t = 0; t < steps - 1; ++t) {
             const int64_t first = arrivals.first[t];
-            gather_block(drives.data() + t * n + from, layer.weight + from, n, arrivals.place.data() + first, arrivals.value.data() + first,
+            gather_block(drives.get() + t * n + from, layer.weight + from, n, arrivals.place.data() + first, arrivals.value.data() + first,
                          arrivals.first[t + 1] - first, width);
         }
     });
@@ -155,7 +157,7 @@ void forward(const Layer<T>& layer, T* spikes, int64_t sample) {
     T *__restrict trace = memory.data(), *__restrict voltage = trace + n, *__restrict wait = voltage + n;
     std::fill_n(spikes + sample * n, n, T(0));
     for (int64_t t = 1; t < steps; ++t) {
-        T* __restrict drive = drives.data() + (t - 1) * n;
+        T* __restrict drive = drives.get() + (t - 1) * n;
         T* __restrict now = spikes + (t * layer.batch + sample) * n;
         const T* before = now - layer.batch * n;
         if (layer.first) {

@@ -2,6 +2,7 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <vector>
 #define LSNN_ISA avx2
 #ifdef __clang__
