@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lsnn_gym.engine import native
 from lsnn_gym.rules.layers import DenseSynapses, LayeredNetwork, Signal
 from lsnn_gym.rules.st_rsbp import compiled
 from lsnn_gym.rules.st_rsbp.layers import SpikingLayer, dense, output
@@ -260,6 +261,21 @@ def test_kernels_equal_the_plain_form(recurrence: Recurrence, threads: int):
         assert torch.equal(one, other)
     for one, other in zip(*(each[0] for each in found), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9 * float(other.abs().max()))
+
+
+@NEEDS_KERNELS
+def test_kernels_of_every_processor_give_the_same_numbers():
+    inputs, labels = random_spikes(8, 90, 2, 20), torch.tensor([3, 1])
+    network, found = small_network(RSBPRule()), []
+    try:
+        for isa in range(native.kernels().choose_isa(-1) + 1):
+            assert native.kernels().choose_isa(isa) == isa
+            found.append(gradients(network, inputs, labels))
+    finally:
+        native.kernels().choose_isa(-1)
+    for each in found[1:]:
+        for one, other in zip(found[0], each, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
 @NEEDS_KERNELS

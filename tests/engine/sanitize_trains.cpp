@@ -1,0 +1,85 @@
+// Runs the kernels of trains.hpp over many sizes under a sanitizer; see sanitize.cpp. Every array has exactly the size
+// that the interface asks for.
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <vector>
+
+#include "trains.hpp"
+
+#define DECLARE(suffix, T)                                                                                    \
+    extern "C" int trains_forward_##suffix(const trains::Layer<T>*, T*, int64_t);                             \
+    extern "C" int trains_responses_##suffix(const trains::Layer<T>*, const T*, T*, int64_t);                 \
+    extern "C" int trains_sums_##suffix(const trains::Layer<T>*, const trains::Sums<T>*, int64_t);            \
+    extern "C" int trains_within_##suffix(const trains::Layer<T>*, const T*, const T*, T*, int64_t);          \
+    static int forward(const trains::Layer<T>* l, T* s, int64_t k) { return trains_forward_##suffix(l, s, k); } \
+    static int responses(const trains::Layer<T>* l, const T* s, T* h, int64_t k) {                            \
+        return trains_responses_##suffix(l, s, h, k);                                                         \
+    }                                                                                                         \
+    static int sums(const trains::Layer<T>* l, const trains::Sums<T>* s, int64_t k) {                         \
+        return trains_sums_##suffix(l, s, k);                                                                 \
+    }                                                                                                         \
+    static int within(const trains::Layer<T>* l, const T* s, const T* h, T* e, int64_t k) {                   \
+        return trains_within_##suffix(l, s, h, e, k);                                                         \
+    }
+
+DECLARE(float, float)
+DECLARE(double, double)
+extern "C" int trains_solve(int64_t, int64_t, const int64_t*, const int64_t*, const double*, const double*, const double*,
+                            double, double*, uint8_t*, int64_t);
+extern "C" int lsnn_choose_isa(int);
+
+static std::mt19937 generator(0);
+static double uniform() { return std::uniform_real_distribution<double>()(generator); }
+
+template <class T>
+static void run(int64_t steps, int64_t batch, int64_t inputs, int64_t neurons, int64_t period, int64_t threads) {
+    std::vector<T> values(steps * batch * inputs), weight(inputs * neurons), spikes(steps * batch * neurons);
+    for (T& each : values) each = uniform() < 0.2;
+    for (T& each : weight) each = static_cast<T>(uniform() - 0.2);
+    std::vector<int64_t> first(1, 0), post;
+    for (int64_t p = 0; p < neurons; ++p) {
+        for (int64_t o = 0; o < neurons; ++o)
+            if (uniform() < 0.3) post.push_back(o);
+        first.push_back(static_cast<int64_t>(post.size()));
+    }
+    std::vector<T> strength(post.size());
+    for (T& each : strength) each = static_cast<T>(uniform() - 0.5);
+    trains::Layer<T> layer = {steps, batch,         inputs,        neurons,      period,      1 - 1 / 64.0,    1 - 1 / 8.0, 8.0,
+                              0.5,   values.data(), weight.data(), first.data(), post.data(), strength.data()};
+    std::vector<T> found(batch * steps * neurons), psp(batch * post.size());
+    std::vector<T> factor(batch * neurons), by_weight(inputs * neurons), below(batch * inputs);
+    for (T& each : factor) each = static_cast<T>(uniform());
+    const trains::Sums<T> wanted = {found.data(),  factor.data(), factor.data(),   factor.data(),
+                                    0.5,           by_weight.data(), below.data()};
+    if (forward(&layer, spikes.data(), threads) || responses(&layer, spikes.data(), found.data(), threads) ||
+        sums(&layer, &wanted, threads) || within(&layer, spikes.data(), found.data(), psp.data(), threads))
+        std::abort();
+    std::vector<double> divisor(batch * neurons, 1.0), others(batch * post.size(), 0.01), right(batch * neurons, 1.0);
+    std::vector<double> solution(batch * neurons);
+    std::vector<uint8_t> solved(batch);
+    if (trains_solve(batch, neurons, first.data(), post.data(), divisor.data(), others.data(), right.data(), 1e-12,
+                     solution.data(), solved.data(), threads))
+        std::abort();
+    for (const T each : below)
+        if (!std::isfinite(each)) std::abort();
+}
+
+int main() {
+    int runs = 0;
+    for (int isa = lsnn_choose_isa(-1); isa >= 0; --isa) {
+        lsnn_choose_isa(isa);
+        for (const int64_t steps : {1, 2, 17})
+            for (const int64_t batch : {1, 3})
+                for (const int64_t inputs : {1, 15, 40})
+                    for (const int64_t neurons : {1, 10, 32, 64, 71})
+                        for (const int64_t period : {0, 2, 30}) {
+                            run<float>(steps, batch, inputs, neurons, period, 3);
+                            run<double>(steps, batch, inputs, neurons, period, 1);
+                            runs += 2;
+                        }
+    }
+    std::printf("%d runs of the kernels for spike trains\n", runs);
+}
