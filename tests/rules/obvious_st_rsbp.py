@@ -103,6 +103,25 @@ def closed_psp(tau_m: float, tau_s: float, t_ref: int, pre: np.ndarray, post: np
     return total
 
 
+def continuous_psp(tau_m: float, tau_s: float, t_ref: int, pre: np.ndarray, post: np.ndarray) -> float:
+    """Return e of one pair of trains ``[T]`` in continuous time."""
+    total, last = 0.0, 1
+    for f in np.flatnonzero(post):
+        s = f - last
+        for there in np.flatnonzero(pre):
+            t = f - (there + t_ref)
+            if t < 0 or f - there > 4 * tau_m:
+                continue
+            nearer = min(s, t)
+            total += (
+                math.exp(-max(t - s, 0) / tau_s)
+                * (math.exp(-nearer / tau_m) - math.exp(-nearer / tau_s))
+                / (1 - tau_s / tau_m)
+            )
+        last = f + t_ref
+    return total
+
+
 def pair_matrix(cfg: Settings, pre: np.ndarray, post: np.ndarray) -> np.ndarray:
     """Return e ``[post, pre]`` of trains ``[T, pre]`` and ``[T, post]``."""
     return np.array(

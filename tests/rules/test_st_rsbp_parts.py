@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lsnn_gym.rules.layers import DenseSynapses, LayeredNetwork, Signal
+from lsnn_gym.rules.st_rsbp.continuous import continuous_responses
 from lsnn_gym.rules.st_rsbp.layers import SpikingLayer, convolution, output, silent_made_to_fire
 from lsnn_gym.rules.st_rsbp.losses import (
     boosted,
@@ -19,7 +20,7 @@ from lsnn_gym.rules.st_rsbp.losses import (
     wanted_counts,
     wish_for_labels,
 )
-from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron
+from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron, spike_psp
 from lsnn_gym.rules.st_rsbp.penalty import ExponentialPenalty
 from lsnn_gym.rules.st_rsbp.pooling import SpikingPool
 from lsnn_gym.rules.st_rsbp.recurrent import RecurrentLayer
@@ -295,9 +296,10 @@ def test_convolution_is_a_dense_layer_with_shared_weights():
     torch.testing.assert_close(layer.weight.grad, torch.as_tensor(shared))
 
 
-def test_pool_fires_by_the_windows_sums_and_shares_errors_out_by_psps():
+@pytest.mark.parametrize("continuous", [False, True])
+def test_pool_fires_by_the_windows_sums_and_shares_errors_out_by_psps(continuous: bool):
     neuron, images = RSBPNeuron(0.6), random_images(5, 40, 1, 2, 5, 4).requires_grad_()
-    signal = SpikingPool(2, neuron)(Signal(images))
+    signal = SpikingPool(2, neuron, RSBPRule(continuous_psp=continuous))(Signal(images))
     windows, size = obvious_synapses.windows((2, 5, 4), 2)
     assert signal.values.shape[2:] == size
     error = torch.randn(math.prod(size), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -308,12 +310,51 @@ def test_pool_fires_by_the_windows_sums_and_shares_errors_out_by_psps():
         drive = inputs[:, members].sum(1)[:, None, None]
         assert torch.equal(neuron.run(drive).spikes.flatten(), spikes[:, o])
         for i in members:
-            psp = obvious_st_rsbp.spike_psp(64, 8, 2, inputs[:, i].numpy(), spikes[:, o].numpy())
+            form = obvious_st_rsbp.continuous_psp if continuous else obvious_st_rsbp.spike_psp
+            psp = form(64, 8, 2, inputs[:, i].numpy(), spikes[:, o].numpy())
             if inputs[:, i].any():
                 expected[i] = error[o] / 4 * psp / inputs[:, i].sum()
     assert spikes.sum() > 10
     assert images.grad is not None
     torch.testing.assert_close(images.grad[0, 0].flatten(), expected)
+
+
+@pytest.mark.parametrize("constants", [(64.0, 8.0, 2), (8.0, 3.0, 0), (6.0, 9.0, 4)])
+def test_continuous_psp_is_the_obvious_one(constants: tuple[float, float, int]):
+    neuron = RSBPNeuron(0.5, *constants)
+    pre = random_images(6, 60, 2, 3, rate=0.3)
+    post = neuron.run(2 * random_images(7, 60, 2, 4, rate=0.5)).spikes
+    assert post.sum() > 10
+    found = spike_psp(continuous_responses(neuron, post), pre)
+    for b, o, i in np.ndindex(2, 4, 3):
+        trains = pre[:, b, i].numpy(), post[:, b, o].numpy()
+        expected = obvious_st_rsbp.continuous_psp(*constants, *trains)
+        assert found[b, o, i].item() == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+def test_continuous_psp_is_near_the_discrete_one():
+    neuron = RSBPNeuron(4.0)
+    pre = random_images(8, 400, 4, 20, rate=0.1)
+    post = neuron.run(pre @ torch.rand(20, 10, generator=torch.Generator().manual_seed(0)).double()).spikes
+    continuous = spike_psp(continuous_responses(neuron, post), pre)
+    discrete = spike_psp(neuron.responses(post), pre)
+    assert (continuous / discrete).mean().item() == pytest.approx(1, abs=0.06)
+
+
+def test_continuous_convolution_teaches_silent_neurons_as_published():
+    rule = RSBPRule(continuous_psp=True, own_effect=False)
+    layer = convolution(1, 2, 2, RSBPNeuron(1e3), rule).double()
+    images = random_images(9, 40, 3, 1, 4, 4).requires_grad_()
+    error = torch.rand(3, 2, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    spikes = layer(Signal(images)).values
+    assert not spikes.any()
+    (spikes.sum(0) * error).sum().backward()
+    active = (images.detach().sum(0) > 0).double()
+    expected = torch.nn.grad.conv2d_weight(active, layer.weight.shape, 0.1 * error / 1e3)
+    torch.testing.assert_close(layer.weight.grad, expected)
+    below = torch.nn.grad.conv2d_input(active.shape, layer.weight, 0.5 * error / 1e3)
+    assert images.grad is not None
+    torch.testing.assert_close(images.grad[0], below)
 
 
 def test_convolutional_network_learns_something():
@@ -353,3 +394,7 @@ def test_bad_images_are_named():
         SpikingLayer(convolution(1, 1, 2, neuron).synapses, torch.zeros(1, 1, 2, 2), neuron, inhibition=1.0)
     with pytest.raises(ValueError, match=r"^limit is 0: expected above 0$"):
         ExponentialPenalty(limit=0)
+    with pytest.raises(
+        ValueError, match=r"^tau_membrane and tau_synapse are both 8: expected two that differ$"
+    ):
+        continuous_responses(RSBPNeuron(1.0, 8, 8), torch.zeros(3, 1, 2))

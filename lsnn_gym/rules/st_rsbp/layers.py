@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from lsnn_gym.rules.layers import ConvolutionSynapses, DenseSynapses, Pair, Signal, Synapses
 from lsnn_gym.rules.st_rsbp import compiled
 from lsnn_gym.rules.st_rsbp.compiled import Links
+from lsnn_gym.rules.st_rsbp.continuous import SILENT_PSP, continuous_responses
 from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron, spike_psp
 from lsnn_gym.rules.st_rsbp.rule import (
     RSBPRule,
@@ -89,6 +90,8 @@ class SpikingLayer(nn.Module):
 
     def divisor(self, pre: Tensor, post: Tensor, steps: int) -> Tensor:
         """Return S ``[B, ...]``, given counts ``[B, ...]`` and T."""
+        if not self.rule.own_effect:
+            return torch.ones_like(post)
         table = self.rule.table_for(self.neuron, steps)
         effect = own_effect(table, self.synapses, self.weight, pre, post, recurrent=False)
         return away_from_zero(1 - effect / self.neuron.threshold, self.rule.smallest_divisor)
@@ -109,6 +112,11 @@ class SpikingLayer(nn.Module):
         mutual = ratio * ratio.transpose(1, 2) * active[:, :, None] * active[:, None, :]
         mutual.diagonal(dim1=1, dim2=2).zero_()
         return 1 / (1 - self.inhibition**2 * mutual.sum(2))
+
+    @property
+    def is_continuous(self) -> bool:
+        """Return whether the layer's S-PSPs are those of continuous time."""
+        return self.rule.continuous_psp and not isinstance(self.synapses, DenseSynapses)
 
     @property
     def num_synapses(self) -> int:
@@ -163,7 +171,10 @@ def send_back(
     """
     by_kernels = uses_kernels(layer.rule, layer.synapses, values, layer.weight)
     trains, should_fire = silent_made_to_fire(spikes, by_wanted)
-    found = responses(layer.neuron, trains, by_kernels)
+    if layer.is_continuous:
+        found = continuous_responses(layer.neuron, trains)
+    else:
+        found = responses(layer.neuron, trains, by_kernels)
     counts = trains.sum(0)
     factor: Tensor | float = 1.0
     if layer.inhibition:
@@ -173,6 +184,9 @@ def send_back(
     wanted = scaled * factor if needs[1] else None, scaled if needs[0] else None
     ratio = layer.rule.silent_ratio
     by_weight, below = sums(layer.synapses, layer.weight, values, found, counts, wanted, ratio, by_kernels)
+    if by_weight is not None and layer.is_continuous:
+        silent, active = (scaled * (counts == 0))[None], (values.sum(0) > 0).to(values)[None]
+        by_weight = by_weight + SILENT_PSP * layer.synapses.by_weight(silent, active, layer.weight)
     return Backward(None if below is None else below.view_as(values[0]), by_weight)
 
 
@@ -268,8 +282,8 @@ def convolution(
 ) -> SpikingLayer:
     """Return a layer of ``outputs`` channels of neurons, which fire only beyond the threshold itself.
 
-    It learns as dense layers do. The authors' convolutions have another S-PSP, of continuous time, and a divisor
-    that grows from sample to sample.
+    It learns as dense layers do, or with the authors' S-PSP of continuous time (``rule.continuous_psp``). Their
+    divisor, which sums over all samples ever seen and cuts its fractions off, is not offered.
 
     Args:
         inputs: Channels below.

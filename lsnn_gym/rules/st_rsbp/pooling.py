@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lsnn_gym.rules.layers import Signal, check_images
+from lsnn_gym.rules.st_rsbp.continuous import continuous_responses
 from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron
-from lsnn_gym.rules.st_rsbp.rule import count_error
+from lsnn_gym.rules.st_rsbp.rule import RSBPRule, count_error
 
 
 class SpikingPool(nn.Module):
@@ -22,14 +23,16 @@ class SpikingPool(nn.Module):
     Args:
         window: Side of the window, in pixels.
         neuron: Constants of the neurons.
+        rule: Only ``continuous_psp`` matters.
     """
 
-    def __init__(self, window: int, neuron: RSBPNeuron) -> None:
+    def __init__(self, window: int, neuron: RSBPNeuron, rule: RSBPRule | None = None) -> None:
         super().__init__()
         if window < 1:
             raise ValueError(f"window is {window}: expected at least 1 pixel")
         self.window = window
         self.neuron = neuron
+        self.is_continuous = rule is not None and rule.continuous_psp
 
     def forward(self, signal: Signal) -> Signal:
         """Return spikes ``[T, B, C, H / window, W / window]``.
@@ -75,7 +78,8 @@ class _Pool(torch.autograd.Function):
     def backward(ctx: Any, by_values: Tensor):  # type: ignore[override]
         values, spikes = ctx.saved_tensors
         pool: SpikingPool = ctx.pool
-        responses = pool.neuron.responses(spikes) * (count_error(by_values) / pool.window**2)
+        found = (continuous_responses if pool.is_continuous else RSBPNeuron.responses)(pool.neuron, spikes)
+        weighted = found * (count_error(by_values) / pool.window**2)
         counts = values.sum(0)
-        by_psp = (pool.spread(responses, values) * values).sum(0)
+        by_psp = (pool.spread(weighted, values) * values).sum(0)
         return (by_psp / counts.masked_fill(counts == 0, 1)).expand_as(values), None

@@ -46,6 +46,9 @@ class RSBPRule:
         smallest_divisor: Layers without recurrence keep S this far from 0, with its sign; as published not at all.
         smallest_recurrent_divisor: The same of recurrent layers.
         table: Slopes by the post neuron's count; None: made for the layer's neurons and the length of the trains.
+        continuous_psp: Whether convolutions and pools use the S-PSP of continuous time, as the authors' do; see
+            ``continuous``.
+        own_effect: Whether a neuron's own count matters; else S is 1, as in the authors' first convolution.
         compiled: Whether layers use the compiled kernels where they can; they differ by rounding.
     """
 
@@ -54,6 +57,8 @@ class RSBPRule:
     smallest_divisor: float = 0.0
     smallest_recurrent_divisor: float = 1e-4
     table: EffectTable | None = field(default=None, repr=False)
+    continuous_psp: bool = False
+    own_effect: bool = True
     compiled: bool = True
 
     def __post_init__(self) -> None:
