@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.grad import conv2d_input, conv2d_weight
 
 from lsnn_gym.rules.layers import DenseSynapses, LayeredNetwork, Signal
 from lsnn_gym.rules.st_rsbp.continuous import continuous_responses
@@ -350,9 +351,9 @@ def test_continuous_convolution_teaches_silent_neurons_as_published():
     assert not spikes.any()
     (spikes.sum(0) * error).sum().backward()
     active = (images.detach().sum(0) > 0).double()
-    expected = torch.nn.grad.conv2d_weight(active, layer.weight.shape, 0.1 * error / 1e3)
+    expected = conv2d_weight(active, layer.weight.shape, 0.1 * error / 1e3)
     torch.testing.assert_close(layer.weight.grad, expected)
-    below = torch.nn.grad.conv2d_input(active.shape, layer.weight, 0.5 * error / 1e3)
+    below = conv2d_input(active.shape, layer.weight, 0.5 * error / 1e3)
     assert images.grad is not None
     torch.testing.assert_close(images.grad[0], below)
 
