@@ -56,7 +56,9 @@ def st_rsbp_network(
 ) -> LayeredNetwork:
     """Return a network of dense layers, reservoirs and an output, with random weights.
 
-    The authors' for (Fashion-)MNIST is ``st_rsbp_network(784, PUBLISHED_IMAGES, 10, output_threshold=15)``.
+    The authors' for (Fashion-)MNIST is ``st_rsbp_network(784, PUBLISHED_IMAGES, 10, output_threshold=15)``, which
+    they train sample by sample: Adam, rate 1e-3 over the root of the epoch from 1. With batches the rate has to be
+    chosen anew, for Adam's steps do not grow with the gradient.
 
     Args:
         inputs: Values a step.
