@@ -291,6 +291,25 @@ def bench_training(config: str, overrides: tuple[str, ...], repetitions: int, as
     )
 
 
+@bench.command("stable-baselines")
+@click.option("--env", default="CartPole-v1", show_default=True, help="Id of an environment.")
+@click.option("--neurons", type=click.IntRange(min=1), default=128, show_default=True)
+@click.option("--repetitions", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="PyTorch's.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
+def bench_stable_baselines(env: str, neurons: int, repetitions: int, threads: int, as_json: bool) -> None:
+    """SpikingRecurrentPPO beside RecurrentPPO, spiking and with LSTMs of equal width."""
+    from lsnn_gym.benchmarks.stable_baselines import benchmark_stable_baselines
+
+    results = benchmark_stable_baselines(env, neurons, repetitions, threads=threads)
+    if as_json:
+        click.echo(json.dumps(results, indent=2))
+        return
+    for name, steps in results["steps_per_second"].items():
+        click.echo(f"{name}: {steps:,.0f} environment steps a second")
+    click.echo(f"SpikingRecurrentPPO over RecurrentPPO with LSTMs: {results['ratio_to_recurrent_ppo']:.1f}")
+
+
 @cli.group(cls=_Group)
 def data() -> None:
     """Data sets: where they are, and whether they are whole."""

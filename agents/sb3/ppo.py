@@ -11,6 +11,9 @@ from stable_baselines3.common.policies import BasePolicy
 from lsnn_gym.agents.sb3.buffers import DictSequenceBuffer, SequenceBuffer
 from lsnn_gym.agents.sb3.policies import CnnLsnnPolicy, MlpLsnnPolicy, MultiInputLsnnPolicy
 
+SEQUENCES = 8
+"""That a minibatch holds unless told otherwise."""
+
 
 class SpikingRecurrentPPO(RecurrentPPO):
     """``RecurrentPPO`` that trains on sequences of one length and keeps states only where these start.
@@ -22,7 +25,9 @@ class SpikingRecurrentPPO(RecurrentPPO):
         policy: ``"MlpLsnnPolicy"``, ``"CnnLsnnPolicy"``, ``"MultiInputLsnnPolicy"`` or a class derived from one.
         env: As for ``RecurrentPPO``.
         sequence_length: Environment steps through which a gradient goes back, a divisor of ``n_steps``. By default
-            its highest divisor that ``batch_size`` holds. A minibatch is as many sequences as ``batch_size`` holds.
+            its highest divisor of which ``batch_size`` holds eight: they are computed side by side, and a few long
+            ones would be no faster than they. With ``batch_size=None`` it is ``n_steps``. A minibatch is as many
+            sequences as ``batch_size`` holds.
         kwargs: All else that ``RecurrentPPO`` takes.
 
     Raises:
@@ -70,16 +75,21 @@ class SpikingRecurrentPPO(RecurrentPPO):
 
     def _usable_length(self) -> int:
         """Return the sequences' length; see the class."""
-        most = self.n_steps if self.batch_size is None else self.batch_size
-        divisors = [each for each in range(1, self.n_steps + 1) if self.n_steps % each == 0 and each <= most]
-        length = divisors[-1] if self.sequence_length is None else self.sequence_length
-        if length not in divisors:
-            near = min(divisors, key=lambda each: abs(each - length))
-            raise ValueError(
-                f"sequence_length is {length}: expected a divisor of n_steps, {self.n_steps}, that batch_size, "
-                f"{self.batch_size}, holds; the nearest is {near}"
+        most = self.n_steps if self.batch_size is None else min(self.n_steps, self.batch_size)
+        divisors = [each for each in range(1, most + 1) if self.n_steps % each == 0]
+        if self.sequence_length is None:
+            return max(
+                each
+                for each in divisors
+                if self.batch_size is None or each <= max(1, self.batch_size // SEQUENCES)
             )
-        return length
+        if self.sequence_length in divisors:
+            return self.sequence_length
+        near = min(divisors, key=lambda each: abs(each - self.sequence_length))  # type: ignore[operator]
+        raise ValueError(
+            f"sequence_length is {self.sequence_length}: expected a divisor of n_steps, {self.n_steps}, that "
+            f"batch_size, {self.batch_size}, holds; the nearest is {near}"
+        )
 
     def train(self) -> None:
         """Update the policy with the rollout, as ``RecurrentPPO`` does, and log what spiking networks are about."""

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from lsnn_gym.benchmarks.stable_baselines import benchmark_stable_baselines
 from lsnn_gym.benchmarks.training import benchmark_iteration
 from lsnn_gym.errors import UserError
 
@@ -30,3 +31,13 @@ def test_both_do_the_same_work():
 def test_a_supervised_config_is_refused():
     with pytest.raises(UserError, match="store-recall has no env: expected a config of reinforcement"):
         benchmark_iteration("store-recall")
+
+
+def test_stable_baselines():
+    pytest.importorskip("sb3_contrib")
+    found = json.loads(json.dumps(benchmark_stable_baselines(neurons=4, repetitions=1, iterations=1)))
+    speeds = found["steps_per_second"]
+    assert set(speeds) == {"SpikingRecurrentPPO", "RecurrentPPO, spiking", "RecurrentPPO, LSTM"}
+    assert min(speeds.values()) > 0
+    ratio = speeds["SpikingRecurrentPPO"] / speeds["RecurrentPPO, LSTM"]
+    assert found["ratio_to_recurrent_ppo"] == pytest.approx(ratio)
