@@ -29,11 +29,14 @@ class Signal(NamedTuple):
         timing: Zeros of the same shape whose gradient is an error of spike *times*; None where the rule knows
             one kind of error only.
         spikes: Spikes that the layer itself fired ``[T, B, ...]``, without gradient; None if it has no neurons.
+        gains: Where every step sends the same but for a factor, the factors ``[T]``; ``values`` is then that one
+            step, ``[1, B, ...]``. Else None.
     """
 
     values: Tensor
     timing: Tensor | None = None
     spikes: Tensor | None = None
+    gains: Tensor | None = None
 
 
 class Synapses(ABC):

@@ -113,12 +113,12 @@ class TSSLNeuron:
             later = sensitivity[t] * future + later * (by_reset[t] + by_leak[t])
             error[t], filtered[t] = later, future
         quiet = trace < 1 / (4 * self.tau_synapse)
-        return torch.where(quiet, self._slope(membrane) * filtered, error)
+        return torch.where(quiet, self.slope(membrane) * filtered, error)
 
-    def _slope(self, membrane: Tensor) -> Tensor:
-        """Return h: the slope of the sigmoid that stands for the spike of a quiet neuron."""
-        odds = ((self.threshold - membrane) / WIDTH).clamp_(-FARTHEST, FARTHEST).exp_()
-        return odds / (WIDTH * (1 + odds) ** 2)
+    def slope(self, membrane: Tensor, width: float = WIDTH) -> Tensor:
+        """Return h: the slope of the sigmoid of that width that stands for a spike."""
+        odds = ((self.threshold - membrane) / width).clamp_(-FARTHEST, FARTHEST).exp_()
+        return odds / (width * (1 + odds) ** 2)
 
     def fire(self, drive: Tensor) -> tuple[Tensor, Tensor]:
         """Return traces, whose gradient goes on to ``drive`` by TSSL-BP, and spikes, which have none.
