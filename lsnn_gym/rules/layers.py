@@ -60,7 +60,10 @@ class Synapses(ABC):
 
 
 class DenseSynapses(Synapses):
-    """Every value meets every neuron; values ``[C, H, W]`` count as ``C * H * W``. Weight ``[post, pre]``."""
+    """Every value meets every neuron; values ``[C, H, W]`` count as ``C * H * W``. Weight ``[post, pre]``.
+
+    Steps at which nothing is sent cost nothing: where inputs fire only once and early, those are most.
+    """
 
     def drive(self, values: Tensor, weight: Tensor) -> Tensor:
         """Return ``values weight^T``, ``[T, B, post]``."""
@@ -70,7 +73,11 @@ class DenseSynapses(Synapses):
                 f"values are {tuple(values.shape)}, {flat.shape[2]} a step: "
                 f"expected {weight.shape[1]} as the weight is {tuple(weight.shape)}"
             )
-        return F.linear(flat, weight)
+        sent = _steps_with_values(flat)
+        if sent is None:
+            return F.linear(flat, weight)
+        drive = flat.new_zeros(*flat.shape[:2], len(weight))
+        return drive.index_copy(0, sent, F.linear(flat[sent], weight))
 
     def by_values(self, by_drive: Tensor, weight: Tensor, like: Tensor) -> Tensor:
         """Return the product with the transpose, shaped as ``like``."""
@@ -78,7 +85,20 @@ class DenseSynapses(Synapses):
 
     def by_weight(self, by_drive: Tensor, values: Tensor, weight: Tensor) -> Tensor:
         """Return the sum of outer products."""
-        return by_drive.flatten(0, 1).T @ values.flatten(2).flatten(0, 1)
+        flat = values.flatten(2)
+        sent = _steps_with_values(flat)
+        if sent is not None:
+            by_drive, flat = by_drive[sent], flat[sent]
+        return by_drive.flatten(0, 1).T @ flat.flatten(0, 1)
+
+
+def _steps_with_values(values: Tensor) -> Tensor | None:
+    """Return which steps of ``[T, B, N]`` have a value other than 0; None for all, as if at least half of them do."""
+    values = values.detach().flatten(1)
+    if values[-1].any():  # most signals go on to the end: a look at all of them would cost more than it saves
+        return None
+    sent = values.any(1).nonzero()[:, 0]
+    return None if 2 * len(sent) >= len(values) else sent
 
 
 @dataclass(frozen=True)
