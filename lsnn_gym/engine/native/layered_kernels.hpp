@@ -16,11 +16,18 @@ constexpr int64_t kAtOnce = 512;  // lanes whose state stays in the innermost ca
 // Not the library's, of which the linker keeps one for all processors.
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
+// In two steps, which the compiler turns into two instructions.
+template <class T>
+inline T within(T x, T lowest, T highest) {
+    const T above = x < lowest ? lowest : x;
+    return above > highest ? highest : above;
+}
+
 inline double exponential(double x) { return std::exp(x); }
 
 // Cephes' expf, without branches; relative error below 2e-7 for |x| < 87.
 inline float exponential(float x) {
-    x = x < -87.0f ? -87.0f : x > 87.0f ? 87.0f : x;
+    x = within(x, -87.0f, 87.0f);
     const float scaled = x * 1.44269504088896341f;
     const int32_t whole = static_cast<int32_t>(scaled + (scaled < 0 ? -0.5f : 0.5f));
     const float count = static_cast<float>(whole);
@@ -75,7 +82,7 @@ void tssl_errors(const Size& size, const TsslConstants& c, const TsslRecord<T>& 
     const T synapse_leak = 1 - 1 / tau_synapse, membrane_leak = 1 - 1 / tau_membrane, quiet = 1 / (4 * tau_synapse);
     for (int64_t first = from; first < to; first += kAtOnce) {
         const int64_t count = least(kAtOnce, to - first);
-        T future[kAtOnce] = {}, later[kAtOnce] = {};
+        T future[kAtOnce] = {}, later[kAtOnce] = {}, of_quiet[kAtOnce];
         for (int64_t t = size.steps - 1; t >= 0; --t) {
             const int64_t at = t * size.lanes + first;
             const T *const given = by_trace + at, *const increments = record.increment + at;
@@ -86,15 +93,18 @@ void tssl_errors(const Size& size, const TsslConstants& c, const TsslRecord<T>& 
             for (int64_t n = 0; n < count; ++n) {
                 const T membrane = membranes[n], spike = spikes[n];
                 const T inverse = 1 / increments[n];
-                const T sensitivity = spike * (inverse < 0 ? T(0) : inverse > steepest ? steepest : inverse);
+                const T sensitivity = spike * within(inverse, T(0), steepest);
                 future[n] = given[n] / tau_synapse + synapse_leak * future[n];
                 later[n] = sensitivity * future[n] +
                            later[n] * (sensitivity * membrane / tau_membrane + (1 - spike) * membrane_leak);
-                T distance = (threshold - membrane) / width;
-                distance = distance < -farthest ? -farthest : distance > farthest ? farthest : distance;
-                const T odds = exponential(distance);
+                const T odds = exponential(within((threshold - membrane) / width, -farthest, farthest));
                 const T slope = odds / (width * ((1 + odds) * (1 + odds)));
-                errors[n] = traces[n] < quiet ? slope * future[n] : later[n];
+                of_quiet[n] = slope * future[n];
+            }
+            // A loop of its own: in the one above the compiler would branch around what is not chosen.
+            for (int64_t n = 0; n < count; ++n) {
+                const T chosen = of_quiet[n], other = later[n];
+                errors[n] = traces[n] < quiet ? chosen : other;
             }
         }
     }

@@ -155,8 +155,11 @@ class _Fire(torch.autograd.Function):
         ctx.save_for_backward(*record)
         ctx.neuron = neuron
         ctx.mark_non_differentiable(record.spikes)
+        ctx.set_materialize_grads(False)
         return record.trace, record.spikes
 
     @staticmethod
-    def backward(ctx: Any, by_trace: Tensor, _by_spikes: Tensor):  # type: ignore[override]
+    def backward(ctx: Any, by_trace: Tensor | None, _by_spikes: Tensor | None):  # type: ignore[override]
+        if by_trace is None:
+            return None, None
         return ctx.neuron.drive_error(NeuronRecord(*ctx.saved_tensors), by_trace), None
