@@ -99,6 +99,7 @@ class EventCoding(Settings):
     kind: Literal["events"] = "events"
     steps: int = Field(default=300, ge=1, description="later events are left out")
     step_ms: float = Field(default=1.0, gt=0, description="length of a bin")
+    without_saccades: bool = Field(default=False, description="of nmnist: as if the camera had not moved")
 
 
 CodingSettings = Annotated[

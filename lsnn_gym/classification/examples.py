@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, Self
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from lsnn_gym import data
 from lsnn_gym.classification.coding import EventCoding, ImageCoding
+from lsnn_gym.data.nmnist import SIDE as NMNIST_SIDE
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
 
@@ -76,6 +80,50 @@ class CodedImages(Examples):
         )
 
 
+class BinnedEvents(Examples):
+    """Recordings whose events are gathered in bins of time: 1 where there is one, else 0.
+
+    Args:
+        events: Of each recording its bins and channels, int64 ``[2, E]``, from :func:`binned`.
+        labels: True classes ``[N]``.
+        steps: T.
+        shape: Of the channels.
+    """
+
+    def __init__(self, events: Sequence[Tensor], labels: Tensor, steps: int, shape: tuple[int, ...]) -> None:
+        self.events = events
+        self.labels = labels
+        self.steps = steps
+        self.shape = shape
+
+    def inputs(self, index: Tensor, seed: int) -> Tensor:
+        """Return the recordings; nothing in them is drawn."""
+        found = torch.zeros(self.steps, len(index), math.prod(self.shape))
+        for place, number in enumerate(index.tolist()):
+            bins, channels = self.events[number]
+            found[bins, place, channels] = 1
+        return found.unflatten(2, self.shape)
+
+    def subset(self, index: Tensor) -> BinnedEvents:
+        """Return some of the recordings."""
+        chosen = [self.events[number] for number in index.tolist()]
+        return BinnedEvents(chosen, self.labels[index], self.steps, self.shape)
+
+
+def binned(times_ms: np.ndarray, channels: np.ndarray, coding: EventCoding) -> Tensor:
+    """Return in which bins which channels have an event, int64 ``[2, E]``; events after the last bin are left out.
+
+    Args:
+        times_ms: From 0 on ``[S]``.
+        channels: ``[S]``.
+        coding: Number and length of the bins.
+    """
+    bins = (times_ms / coding.step_ms).astype(np.int64)
+    before_end = bins < coding.steps
+    both = np.stack([bins[before_end], channels[before_end].astype(np.int64)])
+    return torch.from_numpy(np.unique(both, axis=1))
+
+
 class Divided(NamedTuple):
     """A data set's parts.
 
@@ -92,10 +140,20 @@ class Divided(NamedTuple):
     num_classes: int
 
 
-class ImageSetSettings(Settings):
-    """Which images, and how many are kept apart."""
+class DataSettings(Settings):
+    """Which data, and how many are kept apart."""
 
-    name: Literal["digits", "fashion-mnist", "mnist"] = "mnist"
+    name: Literal[
+        "cifar-10",
+        "digits",
+        "fashion-mnist",
+        "fsdd-spikes",
+        "mnist",
+        "n-tidigits",
+        "nmnist",
+        "shd",
+        "ssc",
+    ] = "mnist"
     validation: int = Field(
         default=5000, ge=0, description="training examples, at random, that only choose among epochs"
     )
@@ -105,7 +163,7 @@ class ImageSetSettings(Settings):
     test_examples: int | None = Field(default=None, ge=1, description="judge by the first so many only")
 
 
-def load_divided(settings: ImageSetSettings, coding: ImageCoding | EventCoding, seed: int) -> Divided:
+def load_divided(settings: DataSettings, coding: ImageCoding | EventCoding, seed: int) -> Divided:
     """Load a data set and divide it.
 
     Args:
@@ -117,7 +175,7 @@ def load_divided(settings: ImageSetSettings, coding: ImageCoding | EventCoding, 
         UserError: The data cannot be had.
         ValueError: They cannot be coded or divided so.
     """
-    train, test = (_load(settings.name, coding, split) for split in ("train", "test"))
+    (train, num_classes), (test, _) = (_load(settings.name, coding, split) for split in ("train", "test"))
     held_out = settings.validation
     if held_out >= len(train):
         raise ValueError(f"validation is {held_out}: expected fewer than the {len(train)} training examples")
@@ -131,15 +189,53 @@ def load_divided(settings: ImageSetSettings, coding: ImageCoding | EventCoding, 
         train = train.subset(order[: settings.train_examples])
     if settings.test_examples:
         test = test.subset(torch.arange(min(settings.test_examples, len(test))))
-    return Divided(train, validation, test, 10)
+    return Divided(train, validation, test, num_classes)
 
 
-def _load(name: str, coding: ImageCoding | EventCoding, split: Literal["train", "test"]) -> Examples:
-    if not isinstance(coding, ImageCoding):
-        raise ValueError(f"coding is {coding.kind!r}: expected 'repeat', 'rate' or 'latency' for images")
-    load = {"digits": data.digits, "fashion-mnist": data.fashion_mnist, "mnist": data.mnist}[name]
-    images, labels = load(split)
-    numbers = torch.arange(len(labels)) + (0 if split == "train" else 1_000_000)
+_IMAGES = {
+    "cifar-10": data.cifar_10,
+    "digits": data.digits,
+    "fashion-mnist": data.fashion_mnist,
+    "mnist": data.mnist,
+}
+_TEST_NUMBERS = 1_000_000
+"""From where on test images are numbered."""
+
+
+def _load(
+    name: str, coding: ImageCoding | EventCoding, split: Literal["train", "test"]
+) -> tuple[Examples, int]:
+    """Return the examples of a split, and how many classes there are."""
+    if isinstance(coding, EventCoding) == (name in _IMAGES):
+        fitting = "'repeat', 'rate' or 'latency'" if name in _IMAGES else "'events'"
+        raise ValueError(f"coding of {name} is {coding.kind!r}: expected {fitting}")
+    if isinstance(coding, EventCoding):
+        return _recordings(name, coding, split)
+    images, labels = _IMAGES[name](split)
+    numbers = torch.arange(len(labels)) + (0 if split == "train" else _TEST_NUMBERS)
     brightest = 16 if name == "digits" else 255
-    shown = torch.from_numpy(images)[:, None]
-    return CodedImages(shown, brightest, torch.from_numpy(labels), coding, numbers)
+    shown = torch.from_numpy(images if images.ndim == 4 else images[:, None])
+    return CodedImages(shown, brightest, torch.from_numpy(labels), coding, numbers), 10
+
+
+def _recordings(name: str, coding: EventCoding, split: Literal["train", "test"]) -> tuple[Examples, int]:
+    if name == "nmnist":
+        recordings, labels = data.nmnist(split)
+        if coding.without_saccades:
+            recordings = [data.without_saccades(each) for each in recordings]
+        shape = (2, NMNIST_SIDE, NMNIST_SIDE)
+        events = [
+            binned(
+                each.times_us / 1000,
+                np.ravel_multi_index((each.polarities, each.rows, each.columns), shape),
+                coding,
+            )
+            for each in recordings
+        ]
+        return BinnedEvents(events, torch.from_numpy(labels), coding.steps, shape), 10
+    trains, channels, classes = data.spike_recordings(name, split)  # type: ignore[arg-type]
+    events = [
+        binned(1000 * times, units, coding)
+        for times, units in zip(trains.times_s, trains.channels, strict=True)
+    ]
+    return BinnedEvents(events, torch.from_numpy(trains.labels), coding.steps, (channels,)), classes

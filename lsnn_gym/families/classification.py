@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from lsnn_gym.classification.coding import CodingSettings, RepeatCoding
 from lsnn_gym.classification.evaluation import judge
-from lsnn_gym.classification.examples import Divided, ImageSetSettings, load_divided
+from lsnn_gym.classification.examples import DataSettings, Divided, load_divided
 from lsnn_gym.classification.trainer import (
     ClassificationTrainer,
     ClassificationTrainSettings,
@@ -45,7 +45,7 @@ class EvaluateClassifierSettings(Settings):
 class ClassificationExperiment(ExperimentSettings):
     """Everything that a result of classification depends on."""
 
-    data: ImageSetSettings = ImageSetSettings()
+    data: DataSettings = DataSettings()
     coding: CodingSettings = RepeatCoding()
     rule: RuleSettings
     architecture: str = Field(
