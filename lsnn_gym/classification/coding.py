@@ -102,9 +102,10 @@ class EventCoding(Settings):
     without_saccades: bool = Field(default=False, description="of nmnist: as if the camera had not moved")
 
 
-CodingSettings = Annotated[
-    RepeatCoding | RateCoding | LatencyCoding | EventCoding, Field(discriminator="kind")
-]
+AnyCoding = RepeatCoding | RateCoding | LatencyCoding | EventCoding
+
+CodingSettings = Annotated[AnyCoding, Field(discriminator="kind")]
+"""A section with the key ``kind``."""
 
 
 def _by_channel(value: float | tuple[float, ...], images: Tensor) -> Tensor:

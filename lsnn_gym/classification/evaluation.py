@@ -44,8 +44,8 @@ class Judgement(NamedTuple):
 
     def plus(self, other: Judgement) -> Judgement:
         """Return both together, of the same network."""
-        sums = (mine + its for mine, its in zip(self[:-1], other[:-1], strict=True))
-        return Judgement(*sums, neurons=max(self.neurons, other.neurons))
+        sums = {name: mine + its for name, mine, its in zip(self._fields, self, other, strict=True)}
+        return self._replace(**sums)._replace(neurons=max(self.neurons, other.neurons))
 
     def figures(self) -> dict[str, float]:
         """Return loss and accuracy, and for each sample: spikes, also a neuron, steps, and those until the decision."""

@@ -9,11 +9,12 @@ from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
 from lsnn_gym import data
-from lsnn_gym.classification.coding import EventCoding, ImageCoding
+from lsnn_gym.classification.coding import AnyCoding, EventCoding, ImageCoding
 from lsnn_gym.data.nmnist import SIDE as NMNIST_SIDE
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
@@ -56,28 +57,63 @@ class CodedImages(Examples):
         labels: True classes ``[N]``.
         coding: How they are shown.
         numbers: Of the images within their data set ``[N]``.
+        shift: By how many pixels an image is moved at most, each way, anew each time; what moves in is black.
+        flip: Whether it may also be mirrored.
     """
 
     def __init__(
-        self, images: Tensor, brightest: int, labels: Tensor, coding: ImageCoding, numbers: Tensor
+        self,
+        images: Tensor,
+        brightest: int,
+        labels: Tensor,
+        coding: ImageCoding,
+        numbers: Tensor,
+        shift: int = 0,
+        flip: bool = False,
     ) -> None:
         self.images = images
         self.brightest = brightest
         self.labels = labels
         self.coding = coding
         self.numbers = numbers
+        self.shift = shift
+        self.flip = flip
         self.shape = tuple(images.shape[1:])
 
     def inputs(self, index: Tensor, seed: int) -> Tensor:
         """Return the coded images."""
-        grey = self.images[index].to(torch.get_default_dtype()) / self.brightest
-        return self.coding.encode(grey, self.numbers[index], seed)
+        shown = self.images[index]
+        generator = torch.Generator().manual_seed(derived_seed(seed, "augmentation"))
+        if self.shift:
+            shown = _moved(shown, self.shift, generator)
+        if self.flip:
+            mirrored = torch.rand(len(shown), 1, 1, 1, generator=generator) < 0.5
+            shown = torch.where(mirrored, shown.flip(3), shown)
+        return self.coding.encode(shown.float() / self.brightest, self.numbers[index], seed)
 
     def subset(self, index: Tensor) -> CodedImages:
         """Return some of the images."""
         return CodedImages(
-            self.images[index], self.brightest, self.labels[index], self.coding, self.numbers[index]
+            self.images[index],
+            self.brightest,
+            self.labels[index],
+            self.coding,
+            self.numbers[index],
+            self.shift,
+            self.flip,
         )
+
+
+def _moved(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    """Return images ``[B, C, H, W]``, each moved at random by at most so many pixels each way."""
+    _, _, height, width = images.shape
+    padded = F.pad(images, (most, most, most, most))
+    starts = torch.randint(0, 2 * most + 1, (len(images), 2), generator=generator).tolist()
+    cut = [
+        each[:, row : row + height, column : column + width]
+        for each, (row, column) in zip(padded, starts, strict=True)
+    ]
+    return torch.stack(cut)
 
 
 class BinnedEvents(Examples):
@@ -161,9 +197,13 @@ class DataSettings(Settings):
         default=None, ge=1, description="learn from so many only, the first of the rest"
     )
     test_examples: int | None = Field(default=None, ge=1, description="judge by the first so many only")
+    shift: int = Field(
+        default=0, ge=0, description="pixels that images are moved at most, each way, when learnt from"
+    )
+    flip: bool = Field(default=False, description="whether images may be mirrored when learnt from")
 
 
-def load_divided(settings: DataSettings, coding: ImageCoding | EventCoding, seed: int) -> Divided:
+def load_divided(settings: DataSettings, coding: AnyCoding, seed: int) -> Divided:
     """Load a data set and divide it.
 
     Args:
@@ -187,6 +227,10 @@ def load_divided(settings: DataSettings, coding: ImageCoding | EventCoding, seed
         validation, order = train.subset(drawn[:held_out]), drawn[held_out:].sort().values
     if held_out or settings.train_examples:
         train = train.subset(order[: settings.train_examples])
+    if isinstance(train, CodedImages):
+        train.shift, train.flip = settings.shift, settings.flip
+    elif settings.shift or settings.flip:
+        raise ValueError(f"shift and flip are for images: expected none of them with {settings.name}")
     if settings.test_examples:
         test = test.subset(torch.arange(min(settings.test_examples, len(test))))
     return Divided(train, validation, test, num_classes)
@@ -202,9 +246,7 @@ _TEST_NUMBERS = 1_000_000
 """From where on test images are numbered."""
 
 
-def _load(
-    name: str, coding: ImageCoding | EventCoding, split: Literal["train", "test"]
-) -> tuple[Examples, int]:
+def _load(name: str, coding: AnyCoding, split: Literal["train", "test"]) -> tuple[Examples, int]:
     """Return the examples of a split, and how many classes there are."""
     if isinstance(coding, EventCoding) == (name in _IMAGES):
         fitting = "'repeat', 'rate' or 'latency'" if name in _IMAGES else "'events'"

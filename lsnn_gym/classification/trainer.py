@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -163,7 +164,7 @@ class ClassificationTrainer:
             clip_weights_(network.parameters(), settings.largest_weight)
         return judge_batch(network, signals, labels, loss), norm
 
-    def _cut_gradients(self, parameters: list[Tensor]) -> None:
+    def _cut_gradients(self, parameters: Sequence[Tensor]) -> None:
         if self.settings.largest_gradient is not None:
             clip_gradients_(parameters, self.settings.largest_gradient)
 
