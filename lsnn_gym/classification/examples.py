@@ -156,8 +156,9 @@ def binned(times_ms: np.ndarray, channels: np.ndarray, coding: EventCoding) -> T
     """
     bins = (times_ms / coding.step_ms).astype(np.int64)
     before_end = bins < coding.steps
-    both = np.stack([bins[before_end], channels[before_end].astype(np.int64)])
-    return torch.from_numpy(np.unique(both, axis=1))
+    num_channels = int(channels.max(initial=0)) + 1
+    places = np.unique(bins[before_end] * num_channels + channels[before_end])
+    return torch.from_numpy(np.stack(np.divmod(places, num_channels)))
 
 
 class Divided(NamedTuple):

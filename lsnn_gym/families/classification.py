@@ -60,6 +60,11 @@ class ClassificationExperiment(ExperimentSettings):
             parse_architecture(self.architecture)
         except ValueError as error:
             raise ValueError(f"architecture: {error}") from None
+        if self.rule.needs_spikes and self.coding.kind == "repeat":
+            raise ValueError(
+                f"coding is 'repeat': rule {self.rule.kind!r} learns from spikes, "
+                "expected 'latency', 'rate' or 'events'"
+            )
         return self
 
 

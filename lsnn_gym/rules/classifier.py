@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,13 @@ class Classifier(nn.Module, ABC):
 
 
 class ClassifierSettings(Settings, ABC):
-    """Which rule, with its constants; the layers are the same text for every rule."""
+    """Which rule, with its constants; the layers are the same text for every rule.
+
+    Attributes:
+        needs_spikes: Whether inputs have to be spikes, 0 or 1.
+    """
+
+    needs_spikes: ClassVar[bool] = False
 
     @abstractmethod
     def make(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,8 @@ from lsnn_gym.rules.layers import Signal, check_labels
 
 class AntlrSettings(ClassifierSettings):
     """ANTLR: errors of whether and of when there is a spike, weighted (Kim, Kim, Kim, NeurIPS 2020)."""
+
+    needs_spikes: ClassVar[bool] = True
 
     kind: Literal["antlr"] = "antlr"
     activation: float = Field(default=1.0, ge=0, description="weight of errors by whether there is a spike")
