@@ -102,7 +102,17 @@ class EventCoding(Settings):
     without_saccades: bool = Field(default=False, description="of nmnist: as if the camera had not moved")
 
 
-AnyCoding = RepeatCoding | RateCoding | LatencyCoding | EventCoding
+class RandomCoding(Settings):
+    """Of the data set random-trains: as many random spike trains as there are classes, always the same."""
+
+    kind: Literal["random"] = "random"
+    steps: int = Field(default=100, ge=1)
+    channels: int = Field(default=100, ge=1, description="spike trains of one pattern")
+    patterns: int = Field(default=10, ge=2, description="classes, each a pattern")
+    rate: float = Field(default=0.05, gt=0, le=1, description="spikes a step and channel")
+
+
+AnyCoding = RepeatCoding | RateCoding | LatencyCoding | EventCoding | RandomCoding
 
 CodingSettings = Annotated[AnyCoding, Field(discriminator="kind")]
 """A section with the key ``kind``."""

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from lsnn_gym import data
-from lsnn_gym.classification.coding import AnyCoding, EventCoding, ImageCoding
+from lsnn_gym.classification.coding import AnyCoding, EventCoding, ImageCoding, RandomCoding
 from lsnn_gym.data.nmnist import SIDE as NMNIST_SIDE
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
@@ -188,6 +188,7 @@ class DataSettings(Settings):
         "mnist",
         "n-tidigits",
         "nmnist",
+        "random-trains",
         "shd",
         "ssc",
     ] = "mnist"
@@ -243,22 +244,34 @@ _IMAGES = {
     "fashion-mnist": data.fashion_mnist,
     "mnist": data.mnist,
 }
+_CODINGS = {"random-trains": ("random",)}
 _TEST_NUMBERS = 1_000_000
 """From where on test images are numbered."""
 
 
 def _load(name: str, coding: AnyCoding, split: Literal["train", "test"]) -> tuple[Examples, int]:
     """Return the examples of a split, and how many classes there are."""
-    if isinstance(coding, EventCoding) == (name in _IMAGES):
-        fitting = "'repeat', 'rate' or 'latency'" if name in _IMAGES else "'events'"
-        raise ValueError(f"coding of {name} is {coding.kind!r}: expected {fitting}")
+    fitting = ("repeat", "rate", "latency") if name in _IMAGES else _CODINGS.get(name, ("events",))
+    if coding.kind not in fitting:
+        raise ValueError(f"coding of {name} is {coding.kind!r}: expected {' or '.join(map(repr, fitting))}")
     if isinstance(coding, EventCoding):
         return _recordings(name, coding, split)
+    if isinstance(coding, RandomCoding):
+        return _random_trains(coding), coding.patterns
     images, labels = _IMAGES[name](split)
     numbers = torch.arange(len(labels)) + (0 if split == "train" else _TEST_NUMBERS)
     brightest = 16 if name == "digits" else 255
     shown = torch.from_numpy(images if images.ndim == 4 else images[:, None])
     return CodedImages(shown, brightest, torch.from_numpy(labels), coding, numbers), 10
+
+
+def _random_trains(coding: RandomCoding) -> BinnedEvents:
+    """Return one example of each pattern: what is learnt from is what judges, for there is nothing to generalise to."""
+    generator = torch.Generator().manual_seed(derived_seed(0, "random trains"))
+    shape = (coding.patterns, coding.steps, coding.channels)
+    fired = torch.rand(shape, generator=generator) < coding.rate
+    events = [each.nonzero().T for each in fired]
+    return BinnedEvents(events, torch.arange(coding.patterns), coding.steps, (coding.channels,))
 
 
 def _recordings(name: str, coding: EventCoding, split: Literal["train", "test"]) -> tuple[Examples, int]:

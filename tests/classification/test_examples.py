@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lsnn_gym.classification.coding import EventCoding, LatencyCoding, RateCoding, RepeatCoding
+from lsnn_gym.classification.coding import EventCoding, LatencyCoding, RandomCoding, RateCoding, RepeatCoding
 from lsnn_gym.classification.examples import (
     CodedImages,
     DataSettings,
@@ -123,12 +123,25 @@ def test_only_what_is_learnt_from_is_moved_and_mirrored():
             RepeatCoding(),
             "validation is 1437: expected fewer than the 1437 training examples",
         ),
-        ({}, EventCoding(), "coding of digits is 'events': expected 'repeat', 'rate' or 'latency'"),
+        ({}, EventCoding(), "coding of digits is 'events': expected 'repeat' or 'rate' or 'latency'"),
     ],
 )
 def test_what_does_not_fit_is_named(changes: dict[str, object], coding: object, message: str):
     with pytest.raises(ValueError, match=re.escape(message)):
         load_divided(settings(**changes), coding, 1)  # type: ignore[arg-type]
+
+
+def test_random_trains_are_one_example_a_class():
+    coding = RandomCoding(steps=60, channels=30, patterns=5, rate=0.1)
+    divided = load_divided(settings(name="random-trains", validation=0), coding, 1)
+    shown = divided.train.inputs(torch.arange(5), 1)
+    assert shown.shape == (60, 5, 30)
+    assert torch.equal(shown, divided.test.inputs(torch.arange(5), 2))
+    # 9,000 draws of 0.1: five standard deviations are 0.016.
+    assert float(shown.mean()) == pytest.approx(0.1, abs=0.016)
+    assert divided.num_classes == 5
+    with pytest.raises(ValueError, match="coding of random-trains is 'events': expected 'random'"):
+        load_divided(settings(name="random-trains", validation=0), EventCoding(), 1)
 
 
 def test_recordings_as_examples(real_nmnist: Path):

@@ -77,6 +77,21 @@ def test_every_rule_learns_the_digits(reached: float, changes: dict[str, Any]):
     assert lines[-1]["loss"] < lines[0]["loss"]
 
 
+def test_random_trains_are_matched_by_both_errors_better_than_by_one():
+    changes: dict[str, Any] = {
+        "data": {"name": "random-trains", "validation": 0},
+        "coding": {"kind": "random", "steps": 50, "channels": 40, "patterns": 4, "rate": 0.1},
+        "rule": {"kind": "antlr", "current_decay": 0.9, "voltage_decay": 0.9, "loss": "train"},
+        "train": {**ANTLR_TRAIN, "epochs": 100, "parts_per_epoch": 1, "evaluate_every": 100},
+    }
+    losses = {}
+    for name, weights in {"both": {}, "activation": {"timing": 0.0}}.items():
+        _, lines = trained(None, **{**changes, "rule": {**changes["rule"], **weights}})
+        losses[name] = lines[-1]["loss"] / lines[0]["loss"]
+        assert lines[-1]["test_accuracy"] >= 0.75
+    assert losses["both"] < losses["activation"] < 0.8
+
+
 def test_figures_say_what_happened():
     made, lines = trained(iterations=4)
     assert [line["epoch"] for line in lines] == [1, 1, 2, 2]

@@ -22,6 +22,7 @@ from lsnn_gym.rules.antlr.losses import (
     exponential_kernel,
     latency_errors,
     latency_loss,
+    train_distances,
     train_errors,
     train_loss,
 )
@@ -543,3 +544,15 @@ def test_rule_ignores_the_error_it_does_not_know():
     assert TIMING.voltage_error(record, 3 * ones, 5 * ones).flatten().tolist() == [-10, -10]
     assert COMBINED.voltage_error(record, 3 * ones, 5 * ones).flatten().tolist() == [-7, -7]
     assert COMBINED.voltage_error(record, None, None).flatten().tolist() == [0, 0]
+
+
+def test_distances_from_trains_are_the_losses_of_trains():
+    generator = torch.Generator().manual_seed(4)
+    spikes, targets = ((torch.rand(30, size, 6, generator=generator) < 0.2).double() for size in (3, 4))
+    found = train_distances(spikes, targets, 0.8)
+    assert found.shape == (3, 4)
+    for b in range(3):
+        for c in range(4):
+            loss = train_errors(spikes[:, b : b + 1], targets[:, c : c + 1], 0.8).loss
+            assert found[b, c].item() == pytest.approx(30 * loss.item(), rel=1e-9)
+    assert float(train_distances(targets, targets, 0.8).diagonal().abs().max()) < 1e-9

@@ -56,9 +56,12 @@ def test_antlr_runs(kind: torch.dtype, shape: tuple[int, ...], isa: int):
     neuron = AntlrNeuron(0.9, 0.8, 1.3, 0.7, 0.5)
     drive = drawn(shape, kind)
     bias = drawn(shape[2:3], kind, 3).view(-1, *[1] * (len(shape) - 3))
-    state = NeuronState(
-        *(drawn(shape[1:], kind, seed) for seed in (4, 5)), torch.zeros(shape[1:], dtype=kind)
+    voltage, current, rest = (
+        drawn(shape[1:], kind, 5),
+        drawn(shape[1:], kind, 4),
+        torch.zeros(shape[1:], dtype=kind),
     )
+    state = NeuronState(current, voltage, rest)
     state.spikes[0] = 1
     expected, after = neuron.run_plainly(drive, bias, state)
     assert 0.01 < expected.spikes.mean() < 0.6
