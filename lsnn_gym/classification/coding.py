@@ -102,6 +102,18 @@ class EventCoding(Settings):
     without_saccades: bool = Field(default=False, description="of nmnist: as if the camera had not moved")
 
 
+class CochleaCoding(Settings):
+    """Sound through a bank of cochlear filters, whose loudness becomes spikes by BSA."""
+
+    kind: Literal["cochlea"] = "cochlea"
+    steps: int = Field(default=700, ge=1, description="what comes later is left out")
+    channels: int = Field(default=64, ge=1, description="filters")
+    held: int = Field(default=10, ge=1, description="steps of each of 62.5 frames a second")
+    gain: float = Field(
+        default=0.5, gt=0, description="of the loudest frame of a recording, in kernels a step"
+    )
+
+
 class RandomCoding(Settings):
     """Of the data set random-trains: as many random spike trains as there are classes, always the same."""
 
@@ -112,7 +124,7 @@ class RandomCoding(Settings):
     rate: float = Field(default=0.05, gt=0, le=1, description="spikes a step and channel")
 
 
-AnyCoding = RepeatCoding | RateCoding | LatencyCoding | EventCoding | RandomCoding
+AnyCoding = RepeatCoding | RateCoding | LatencyCoding | EventCoding | CochleaCoding | RandomCoding
 
 CodingSettings = Annotated[AnyCoding, Field(discriminator="kind")]
 """A section with the key ``kind``."""

@@ -14,10 +14,11 @@ from pydantic import Field
 from torch import Tensor
 
 from lsnn_gym import data
-from lsnn_gym.classification.coding import AnyCoding, EventCoding, ImageCoding, RandomCoding
+from lsnn_gym.classification.coding import AnyCoding, CochleaCoding, EventCoding, ImageCoding, RandomCoding
 from lsnn_gym.data.nmnist import SIDE as NMNIST_SIDE
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
+from lsnn_gym.tasks.task import slices
 
 
 class Examples(ABC):
@@ -184,6 +185,7 @@ class DataSettings(Settings):
         "cifar-10",
         "digits",
         "fashion-mnist",
+        "fsdd",
         "fsdd-spikes",
         "mnist",
         "n-tidigits",
@@ -244,7 +246,8 @@ _IMAGES = {
     "fashion-mnist": data.fashion_mnist,
     "mnist": data.mnist,
 }
-_CODINGS = {"random-trains": ("random",)}
+_CODINGS = {"fsdd": ("cochlea",), "random-trains": ("random",)}
+_SOUNDS_AT_ONCE = 128
 _TEST_NUMBERS = 1_000_000
 """From where on test images are numbered."""
 
@@ -256,6 +259,8 @@ def _load(name: str, coding: AnyCoding, split: Literal["train", "test"]) -> tupl
         raise ValueError(f"coding of {name} is {coding.kind!r}: expected {' or '.join(map(repr, fitting))}")
     if isinstance(coding, EventCoding):
         return _recordings(name, coding, split)
+    if isinstance(coding, CochleaCoding):
+        return _sounds(coding, split), 10
     if isinstance(coding, RandomCoding):
         return _random_trains(coding), coding.patterns
     images, labels = _IMAGES[name](split)
@@ -263,6 +268,20 @@ def _load(name: str, coding: AnyCoding, split: Literal["train", "test"]) -> tupl
     brightest = 16 if name == "digits" else 255
     shown = torch.from_numpy(images if images.ndim == 4 else images[:, None])
     return CodedImages(shown, brightest, torch.from_numpy(labels), coding, numbers), 10
+
+
+def _sounds(coding: CochleaCoding, split: Literal["train", "test"]) -> BinnedEvents:
+    recordings = data.fsdd(split)
+    events: list[Tensor] = []
+    for part in slices(len(recordings.labels), _SOUNDS_AT_ONCE):
+        signals = np.zeros((coding.steps, part.stop - part.start, coding.channels), np.float32)
+        for place, samples in enumerate(recordings.waveforms[part]):
+            loudness = coding.gain * data.cochleagram(samples, data.FSDD_RATE_HZ, coding.channels)
+            held = loudness.repeat(coding.held, axis=0)[: coding.steps]
+            signals[: len(held), place] = held
+        fired = torch.from_numpy(data.bsa_spikes(signals))
+        events += [fired[:, place].nonzero().T for place in range(fired.shape[1])]
+    return BinnedEvents(events, torch.from_numpy(recordings.labels), coding.steps, (coding.channels,))
 
 
 def _random_trains(coding: RandomCoding) -> BinnedEvents:

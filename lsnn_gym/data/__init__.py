@@ -6,6 +6,7 @@ cache, or downloaded there with a checksum. ``describe(name)`` names authors and
 
 from lsnn_gym.data.characters import Characters, omniglot
 from lsnn_gym.data.checksums import Problem
+from lsnn_gym.data.cochlea import bsa_spikes, cochleagram
 from lsnn_gym.data.digit_images import LabelledImages, cifar_10, digits, fashion_mnist, mnist
 from lsnn_gym.data.episodes import Episodes, sample_episodes
 from lsnn_gym.data.event_files import Events, read_events
@@ -15,10 +16,12 @@ from lsnn_gym.data.recordings import nmnist, spike_recordings
 from lsnn_gym.data.registry import data_set as describe
 from lsnn_gym.data.sound_features import mfcc
 from lsnn_gym.data.spike_files import SpikeTrains, read_ntidigits, read_shd
+from lsnn_gym.data.spoken_digits import RATE_HZ as FSDD_RATE_HZ
 from lsnn_gym.data.spoken_digits import SpokenDigitRecordings, fsdd
 from lsnn_gym.data.store import Status, cache_folder, check, fetch, locate, names, status
 
 __all__ = [
+    "FSDD_RATE_HZ",
     "NO_LABEL",
     "Characters",
     "Episodes",
@@ -31,9 +34,11 @@ __all__ = [
     "SpokenDigitRecordings",
     "Status",
     "Utterance",
+    "bsa_spikes",
     "cache_folder",
     "check",
     "cifar_10",
+    "cochleagram",
     "describe",
     "digits",
     "fashion_mnist",
