@@ -14,11 +14,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input, conv2d_weight
 
 Pair = int | tuple[int, int]
+
+_MOST_OF_FEW = 32
+"""One in so many values, and products of sparse matrices are faster."""
 
 
 class Signal(NamedTuple):
@@ -62,7 +66,7 @@ class Synapses(ABC):
 class DenseSynapses(Synapses):
     """Every value meets every neuron; values ``[C, H, W]`` count as ``C * H * W``. Weight ``[post, pre]``.
 
-    Steps at which nothing is sent cost nothing: where inputs fire only once and early, those are most.
+    Where few values are not 0, as in spikes, and autograd does not look on, only those cost time.
     """
 
     def drive(self, values: Tensor, weight: Tensor) -> Tensor:
@@ -73,11 +77,10 @@ class DenseSynapses(Synapses):
                 f"values are {tuple(values.shape)}, {flat.shape[2]} a step: "
                 f"expected {weight.shape[1]} as the weight is {tuple(weight.shape)}"
             )
-        sent = _steps_with_values(flat)
-        if sent is None:
+        few = None if torch.is_grad_enabled() else _few(flat)
+        if few is None:
             return F.linear(flat, weight)
-        drive = flat.new_zeros(*flat.shape[:2], len(weight))
-        return drive.index_copy(0, sent, F.linear(flat[sent], weight))
+        return torch.sparse.mm(few, weight.T.contiguous()).unflatten(0, flat.shape[:2])
 
     def by_values(self, by_drive: Tensor, weight: Tensor, like: Tensor) -> Tensor:
         """Return the product with the transpose, shaped as ``like``."""
@@ -85,20 +88,18 @@ class DenseSynapses(Synapses):
 
     def by_weight(self, by_drive: Tensor, values: Tensor, weight: Tensor) -> Tensor:
         """Return the sum of outer products."""
-        flat = values.flatten(2)
-        sent = _steps_with_values(flat)
-        if sent is not None:
-            by_drive, flat = by_drive[sent], flat[sent]
-        return by_drive.flatten(0, 1).T @ flat.flatten(0, 1)
+        few = None if torch.is_grad_enabled() else _few(values.flatten(2))
+        if few is None:
+            return by_drive.flatten(0, 1).T @ values.flatten(2).flatten(0, 1)
+        return torch.sparse.mm(few.t(), by_drive.flatten(0, 1).contiguous()).T.contiguous()
 
 
-def _steps_with_values(values: Tensor) -> Tensor | None:
-    """Return which steps of ``[T, B, N]`` have a value other than 0; None for all, as if at least half of them do."""
-    values = values.detach().flatten(1)
-    if values[-1].any():  # most signals go on to the end: a look at all of them would cost more than it saves
+def _few(values: Tensor) -> Tensor | None:
+    """Return ``[T, B, N]`` as a sparse matrix ``[T * B, N]``; None where too much of it is not 0 for that to pay."""
+    rows = values.flatten(0, 1)
+    if _MOST_OF_FEW * int(rows.count_nonzero()) > rows.numel():
         return None
-    sent = values.any(1).nonzero()[:, 0]
-    return None if 2 * len(sent) >= len(values) else sent
+    return rows.to_sparse()
 
 
 @dataclass(frozen=True)
