@@ -22,7 +22,9 @@ from torch.nn.grad import conv2d_input, conv2d_weight
 Pair = int | tuple[int, int]
 
 _MOST_OF_FEW = 32
-"""One in so many values, and products of sparse matrices are faster."""
+"""One in so many values, and products of sparse matrices are faster ..."""
+_FEWEST_POSTS = 64
+"""... if there are as many neurons behind the synapses: finding those values takes its time."""
 
 
 class Signal(NamedTuple):
@@ -77,10 +79,14 @@ class DenseSynapses(Synapses):
                 f"values are {tuple(values.shape)}, {flat.shape[2]} a step: "
                 f"expected {weight.shape[1]} as the weight is {tuple(weight.shape)}"
             )
-        few = None if torch.is_grad_enabled() else _few(flat)
+        few = _few(flat, weight)
         if few is None:
             return F.linear(flat, weight)
-        return torch.sparse.mm(few, weight.T.contiguous()).unflatten(0, flat.shape[:2])
+        drive = flat.new_zeros(*flat.shape[:2], len(weight))
+        if not len(few.steps):
+            return drive
+        found = torch.sparse.mm(few.values, weight.T.contiguous()).view(-1, *drive.shape[1:])
+        return drive.index_copy_(0, few.steps, found)
 
     def by_values(self, by_drive: Tensor, weight: Tensor, like: Tensor) -> Tensor:
         """Return the product with the transpose, shaped as ``like``."""
@@ -88,18 +94,29 @@ class DenseSynapses(Synapses):
 
     def by_weight(self, by_drive: Tensor, values: Tensor, weight: Tensor) -> Tensor:
         """Return the sum of outer products."""
-        few = None if torch.is_grad_enabled() else _few(values.flatten(2))
+        flat = values.flatten(2)
+        few = _few(flat, weight)
         if few is None:
-            return by_drive.flatten(0, 1).T @ values.flatten(2).flatten(0, 1)
-        return torch.sparse.mm(few.t(), by_drive.flatten(0, 1).contiguous()).T.contiguous()
+            return by_drive.flatten(0, 1).T @ flat.flatten(0, 1)
+        return torch.sparse.mm(few.values.t(), by_drive[few.steps].flatten(0, 1)).T.contiguous()
 
 
-def _few(values: Tensor) -> Tensor | None:
-    """Return ``[T, B, N]`` as a sparse matrix ``[T * B, N]``; None where too much of it is not 0 for that to pay."""
-    rows = values.flatten(0, 1)
-    if _MOST_OF_FEW * int(rows.count_nonzero()) > rows.numel():
+class _Few(NamedTuple):
+    """Values of which few are not 0: a sparse matrix ``[S * B, N]`` of those S steps that have any."""
+
+    steps: Tensor
+    values: Tensor
+
+
+def _few(values: Tensor, weight: Tensor) -> _Few | None:
+    """Return what is not 0 of ``[T, B, N]``; None where autograd looks on, or it is so much that it does not pay."""
+    if torch.is_grad_enabled() or len(weight) < _FEWEST_POSTS:
         return None
-    return rows.to_sparse()
+    steps = values.flatten(1).any(1).nonzero()[:, 0]
+    sent = values if len(steps) == len(values) else values[steps]
+    if _MOST_OF_FEW * int(sent.count_nonzero()) > sent.numel():
+        return None
+    return _Few(steps, sent.flatten(0, 1).to_sparse())
 
 
 @dataclass(frozen=True)
