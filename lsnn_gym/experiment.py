@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lsnn_gym.errors import UserError, unknown
+from lsnn_gym.families.classification import Classification, ClassificationExperiment
 from lsnn_gym.families.family import Family
 from lsnn_gym.families.regression import Regression, RegressionExperiment
 from lsnn_gym.families.reinforcement import Reinforcement, ReinforcementExperiment
@@ -16,13 +17,14 @@ from lsnn_gym.plain_yaml import read_yaml
 from lsnn_gym.settings import apply_overrides, validate
 from lsnn_gym.training.run_folder import RunFolder
 
-Experiment = ReinforcementExperiment | SupervisedExperiment | RegressionExperiment
+Experiment = ReinforcementExperiment | SupervisedExperiment | RegressionExperiment | ClassificationExperiment
 """Everything that a result depends on."""
 
 _KINDS: dict[str, tuple[type[Experiment], Family[Any]]] = {
     "env": (ReinforcementExperiment, Reinforcement()),
     "task": (SupervisedExperiment, Supervised()),
     "regression": (RegressionExperiment, Regression()),
+    "rule": (ClassificationExperiment, Classification()),
 }
 """By the key of the section that only such experiments have."""
 
@@ -33,12 +35,12 @@ def family_of(experiment: Experiment) -> Family[Any]:
 
 
 def experiment_from(mapping: Mapping[str, Any], source: str) -> Experiment:
-    """Validate plain data: with the key ``task``, ``regression`` or ``env``, which say what kind it is.
+    """Validate plain data: with the key ``task``, ``regression``, ``rule`` or ``env``, which say what kind it is.
 
     Raises:
         UserError: It does not describe an experiment; ``source`` begins the message.
     """
-    keys = [key for key in ("task", "regression", "env") if key in mapping]
+    keys = [key for key in ("task", "regression", "rule", "env") if key in mapping]
     if len(keys) > 1:
         raise UserError(f"{source}: there is {' and '.join(keys)}: expected one of them")
     return validate(_KINDS[keys[0] if keys else "env"][0], mapping, source)

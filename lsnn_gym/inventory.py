@@ -14,6 +14,7 @@ from lsnn_gym.engine import ENGINES
 from lsnn_gym.envs.functions import FUNCTION_FAMILIES
 from lsnn_gym.envs.reference_policies import REFERENCE_POLICIES
 from lsnn_gym.experiment import config_names
+from lsnn_gym.rules.registry import RULES
 from lsnn_gym.tasks.registry import TASKS
 
 
@@ -73,7 +74,7 @@ def _rules() -> dict[str, str]:
     return {
         "bptt": "Backpropagation through time with pseudo-derivatives (network.rule).",
         "eprop": "e-prop: no gradient through spikes between neurons; network.feedback says how errors come back.",
-    }
+    } | {f"{name} (rule.kind)": _first_line(settings) for name, settings in RULES.items()}
 
 
 INVENTORY: dict[str, Callable[[], dict[str, str]]] = {

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from lsnn_gym.data.cifar10 import CIFAR_10, read_cifar_folder
 from lsnn_gym.data.data_set import FileSet
 from lsnn_gym.data.idx import read_idx
 from lsnn_gym.data.packaged_digits import DIGITS, TRAIN_SIZE
@@ -20,7 +21,7 @@ class LabelledImages(NamedTuple):
     """Images and what they show."""
 
     images: np.ndarray
-    """uint8 ``[N, height, width]``: ink is high, background 0."""
+    """uint8 ``[N, height, width]``: ink is high, background 0; of photographs ``[N, colours, height, width]``."""
     labels: np.ndarray
     """int64 ``[N]``: the class, 0 to 9."""
 
@@ -79,6 +80,23 @@ def digits(split: Literal["train", "test"]) -> LabelledImages:
     images, labels = DIGITS.load(locate(DIGITS.name))
     part = slice(None, TRAIN_SIZE) if split == "train" else slice(TRAIN_SIZE, None)
     return LabelledImages(images[part], labels[part])
+
+
+def cifar_10(split: Literal["train", "test"]) -> LabelledImages:
+    """Load CIFAR-10: colour photographs, 50,000 in ``train`` and 10,000 in ``test``.
+
+    By A. Krizhevsky, V. Nair and G. Hinton. Downloaded (170 MB) where it is not here yet.
+
+    Args:
+        split: The authors' own.
+
+    Returns:
+        Images uint8 ``[N, 3, 32, 32]``, red, green and blue, and the classes, 0 (airplane) to 9 (truck).
+
+    Raises:
+        UserError: No such split; a file cannot be had, or is damaged.
+    """
+    return LabelledImages(*read_cifar_folder(locate(CIFAR_10.name), split))
 
 
 def _load(data_set: FileSet, split: str) -> LabelledImages:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from lsnn_gym.data.cifar10 import CIFAR_10
 from lsnn_gym.data.data_set import DataFile, DataSet, FileSet
 from lsnn_gym.data.fsdd_files import FSDD
+from lsnn_gym.data.nmnist import NMNIST
 from lsnn_gym.data.omniglot_files import OMNIGLOT
 from lsnn_gym.data.packaged_digits import DIGITS
+from lsnn_gym.data.spike_files import FSDD_SPIKES, N_TIDIGITS, SHD, SSC
 from lsnn_gym.data.timit_files import TIMIT
 from lsnn_gym.errors import UserError, unknown
 
@@ -80,7 +83,21 @@ FASHION_MNIST = FileSet(
 )
 
 DATA_SETS: dict[str, DataSet] = {
-    data_set.name: data_set for data_set in (DIGITS, FASHION_MNIST, FSDD, MNIST, OMNIGLOT, TIMIT)
+    data_set.name: data_set
+    for data_set in (
+        CIFAR_10,
+        DIGITS,
+        FASHION_MNIST,
+        FSDD,
+        FSDD_SPIKES,
+        MNIST,
+        N_TIDIGITS,
+        NMNIST,
+        OMNIGLOT,
+        SHD,
+        SSC,
+        TIMIT,
+    )
 }
 
 

@@ -24,6 +24,11 @@ class ExperimentSettings(Settings):
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$", description="begins the run folder's name")
     seed: int = Field(default=0, ge=0, description="of everything random in training")
+
+
+class RecurrentExperimentSettings(ExperimentSettings):
+    """What every experiment with a recurrent network has."""
+
     network: NetworkSettings = NetworkSettings()
 
 
@@ -94,16 +99,17 @@ def newest_weights(module: M, run: RunFolder) -> M:
     Raises:
         UserError: There is no checkpoint, or none that can be used.
     """
-    load_model(module, _newest_checkpoint(run))
+    load_model(module, newest_checkpoint(run))
     return module
 
 
 def finished_iterations(run: RunFolder) -> int:
     """Return how many iterations a run's newest checkpoint comes after (errors as of ``newest_weights``)."""
-    return _newest_checkpoint(run).iteration
+    return newest_checkpoint(run).iteration
 
 
-def _newest_checkpoint(run: RunFolder) -> Checkpoint:
+def newest_checkpoint(run: RunFolder) -> Checkpoint:
+    """Return a run's newest checkpoint (errors as of ``newest_weights``)."""
     newest = latest_checkpoint(run.checkpoints)
     if newest is None:
         raise UserError(

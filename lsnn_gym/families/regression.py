@@ -11,8 +11,8 @@ import torch
 from pydantic import model_validator
 
 from lsnn_gym.families.family import (
-    ExperimentSettings,
     Family,
+    RecurrentExperimentSettings,
     finished_iterations,
     newest_weights,
     on_device,
@@ -40,7 +40,7 @@ from lsnn_gym.training.metrics import read_metrics
 from lsnn_gym.training.run_folder import RunFolder
 
 
-class RegressionExperiment(ExperimentSettings):
+class RegressionExperiment(RecurrentExperimentSettings):
     """Everything that a result of regression depends on."""
 
     regression: RegressionSettings

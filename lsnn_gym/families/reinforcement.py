@@ -23,7 +23,7 @@ from lsnn_gym.envs.reference_policies import REFERENCE_POLICIES
 from lsnn_gym.envs.water_maze_vector import WaterMazeVectorEnv
 from lsnn_gym.errors import UserError, nearest, unknown
 from lsnn_gym.families import reinforcement_reports as reports
-from lsnn_gym.families.family import ExperimentSettings, Family, newest_weights, on_device
+from lsnn_gym.families.family import Family, RecurrentExperimentSettings, newest_weights, on_device
 from lsnn_gym.regression.episodes import RegressionSettings, draw_episodes
 from lsnn_gym.regression.evaluation import JudgedTrials, figures_beside
 from lsnn_gym.seeding import derived_seed
@@ -54,7 +54,7 @@ class EvaluateSettings(Settings):
     )
 
 
-class ReinforcementExperiment(ExperimentSettings):
+class ReinforcementExperiment(RecurrentExperimentSettings):
     """Everything that a result of reinforcement learning depends on."""
 
     env: EnvSettings

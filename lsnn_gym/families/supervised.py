@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from lsnn_gym.cores import LSNNCore
 from lsnn_gym.errors import UserError
-from lsnn_gym.families.family import ExperimentSettings, Family, newest_weights, on_device
+from lsnn_gym.families.family import Family, RecurrentExperimentSettings, newest_weights, on_device
 from lsnn_gym.pictures import Panel, SequencePicture, draw_sequence, learning_curves
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
@@ -35,7 +35,7 @@ class EvaluateTaskSettings(Settings):
     batch_size: int = Field(default=256, ge=1, description="sequences at once")
 
 
-class SupervisedExperiment(ExperimentSettings):
+class SupervisedExperiment(RecurrentExperimentSettings):
     """Everything that a result on a supervised task depends on."""
 
     task: TaskSettings

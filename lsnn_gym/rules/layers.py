@@ -14,11 +14,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input, conv2d_weight
 
 Pair = int | tuple[int, int]
+
+_MOST_OF_FEW = 32
+"""One in so many values, and products of sparse matrices are faster ..."""
+_FEWEST_POSTS = 64
+"""... if there are as many neurons behind the synapses: finding those values takes its time."""
 
 
 class Signal(NamedTuple):
@@ -29,11 +35,14 @@ class Signal(NamedTuple):
         timing: Zeros of the same shape whose gradient is an error of spike *times*, or, of an ST-RSBP output, the
             spikes that a loss wishes for; None where the rule knows one kind of error only.
         spikes: Spikes that the layer itself fired ``[T, B, ...]``, without gradient; None if it has no neurons.
+        gains: Where every step sends the same but for a factor, the factors ``[T]``; ``values`` is then that one
+            step, ``[1, B, ...]``. Else None.
     """
 
     values: Tensor
     timing: Tensor | None = None
     spikes: Tensor | None = None
+    gains: Tensor | None = None
 
 
 class Synapses(ABC):
@@ -57,12 +66,23 @@ class Synapses(ABC):
 
 
 class DenseSynapses(Synapses):
-    """Every value meets every neuron; values ``[C, H, W]`` count as ``C * H * W``. Weight ``[post, pre]``."""
+    """Every value meets every neuron; values ``[C, H, W]`` count as ``C * H * W``. Weight ``[post, pre]``.
+
+    Where few values are not 0, as in spikes, and autograd does not look on, only those cost time.
+    """
 
     def drive(self, values: Tensor, weight: Tensor) -> Tensor:
         """Return ``values weight^T``, ``[T, B, post]``."""
         check_fit(values, weight)
-        return F.linear(values.flatten(2), weight)
+        flat = values.flatten(2)
+        few = _few(flat, weight)
+        if few is None:
+            return F.linear(flat, weight)
+        drive = flat.new_zeros(*flat.shape[:2], len(weight))
+        if not len(few.steps):
+            return drive
+        found = torch.sparse.mm(few.values, weight.T.contiguous()).view(-1, *drive.shape[1:])
+        return drive.index_copy_(0, few.steps, found)
 
     def by_values(self, by_drive: Tensor, weight: Tensor, like: Tensor) -> Tensor:
         """Return the product with the transpose, shaped as ``like``."""
@@ -70,7 +90,29 @@ class DenseSynapses(Synapses):
 
     def by_weight(self, by_drive: Tensor, values: Tensor, weight: Tensor) -> Tensor:
         """Return the sum of outer products."""
-        return by_drive.flatten(0, 1).T @ values.flatten(2).flatten(0, 1)
+        flat = values.flatten(2)
+        few = _few(flat, weight)
+        if few is None:
+            return by_drive.flatten(0, 1).T @ flat.flatten(0, 1)
+        return torch.sparse.mm(few.values.t(), by_drive[few.steps].flatten(0, 1)).T.contiguous()
+
+
+class _Few(NamedTuple):
+    """Values of which few are not 0: a sparse matrix ``[S * B, N]`` of those S steps that have any."""
+
+    steps: Tensor
+    values: Tensor
+
+
+def _few(values: Tensor, weight: Tensor) -> _Few | None:
+    """Return what is not 0 of ``[T, B, N]``; None where autograd looks on, or it is so much that it does not pay."""
+    if torch.is_grad_enabled() or len(weight) < _FEWEST_POSTS:
+        return None
+    steps = values.flatten(1).any(1).nonzero()[:, 0]
+    sent = values if len(steps) == len(values) else values[steps]
+    if _MOST_OF_FEW * int(sent.count_nonzero()) > sent.numel():
+        return None
+    return _Few(steps, sent.flatten(0, 1).to_sparse())
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -17,6 +18,8 @@ from lsnn_gym.training.optimizer_state import optimizer_tensors, restore_optimiz
 from lsnn_gym.wiring import WiredMatrix
 
 OptimizerName = Literal["adam", "epsilon-hat-adam"]
+LayeredOptimizerName = Literal["adam", "adamw", "sgd"]
+"""Those that take a weight decay."""
 
 _WIRING = "wiring:"
 """Begins the names of a wiring optimiser's tensors in a checkpoint."""
@@ -30,7 +33,9 @@ def make_optimizer(
     epsilon: float,
     wiring: Literal["dense", "deep_r", "fixed_sparse"],
     seed: int,
-    name: OptimizerName = "adam",
+    name: OptimizerName | LayeredOptimizerName = "adam",
+    weight_decay: float = 0.0,
+    fused: bool = False,
 ) -> Optimizer:
     """Make the optimiser of all trained parameters of ``module``.
 
@@ -41,11 +46,19 @@ def make_optimizer(
         epsilon: Adam's.
         wiring: How ``matrices`` are managed.
         seed: Of the random connections.
-        name: Adam as PyTorch has it, or as TensorFlow 1.
+        name: Adam as PyTorch has it, or as TensorFlow 1, with decoupled decay, or none.
+        weight_decay: Of the optimiser; TensorFlow 1's has none.
+        fused: Whether each update is one kernel, which is faster and rounds a little differently.
     """
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    kind = {"adam": torch.optim.Adam, "epsilon-hat-adam": EpsilonHatAdam}[name]
-    optimizer: Optimizer = kind(trained, lr=learning_rate, eps=epsilon)
+    decay = {"weight_decay": weight_decay, "fused": fused}
+    kinds: dict[str, Callable[..., Optimizer]] = {
+        "adam": partial(torch.optim.Adam, eps=epsilon, **decay),
+        "adamw": partial(torch.optim.AdamW, eps=epsilon, **decay),
+        "epsilon-hat-adam": partial(EpsilonHatAdam, eps=epsilon),
+        "sgd": partial(torch.optim.SGD, **decay),
+    }
+    optimizer = kinds[name](trained, lr=learning_rate)
     return wired(optimizer, matrices, wiring, seed)
 
 
@@ -70,12 +83,26 @@ def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
         group["lr"] = learning_rate
 
 
-def step(optimizer: Optimizer, loss: Tensor, max_gradient_norm: float | None) -> Tensor:
-    """Take one step down the gradient of ``loss``; return the gradient's norm before clipping."""
+def step(
+    optimizer: Optimizer,
+    loss: Tensor,
+    max_gradient_norm: float | None,
+    adjust: Callable[[Sequence[Tensor]], None] | None = None,
+) -> Tensor:
+    """Take one step down the gradient of ``loss``; return the gradient's norm before clipping.
+
+    Args:
+        optimizer: Of the parameters.
+        loss: What is to fall.
+        max_gradient_norm: Gradients are scaled down to this norm; None for never.
+        adjust: Is given the parameters, to change their gradients before that.
+    """
     optimizer.zero_grad()
     loss.backward()
     limit = float("inf") if max_gradient_norm is None else max_gradient_norm
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if adjust is not None:
+        adjust(trained)
     norm = nn.utils.clip_grad_norm_(trained, limit)
     optimizer.step()
     return norm

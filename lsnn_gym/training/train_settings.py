@@ -8,7 +8,17 @@ from lsnn_gym.settings import Settings
 from lsnn_gym.training.optimization import OptimizerName
 
 
-class BatchTrainSettings(Settings):
+class TrainSettings(Settings):
+    """What has nothing to do with what is learnt."""
+
+    checkpoints_kept: int = Field(default=3, ge=1, description="older ones are removed")
+    threads: int | None = Field(
+        default=None, ge=1, description="of PyTorch; by default as many as there are cores"
+    )
+    device: str = Field(default="cpu", description="cpu, cuda or cuda:N")
+
+
+class BatchTrainSettings(TrainSettings):
     """A training run on batches of sequences."""
 
     iterations: int = Field(default=1000, ge=1, description="optimiser steps")
@@ -26,8 +36,3 @@ class BatchTrainSettings(Settings):
     )
     target_rate: float = Field(default=10.0, ge=0, description="firing rate aimed at, in Hz")
     checkpoint_every: int = Field(default=100, ge=1, description="iterations between checkpoints")
-    checkpoints_kept: int = Field(default=3, ge=1, description="older ones are removed")
-    threads: int | None = Field(
-        default=None, ge=1, description="of PyTorch; by default as many as there are cores"
-    )
-    device: str = Field(default="cpu", description="cpu, cuda or cuda:N")

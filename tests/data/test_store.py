@@ -54,7 +54,20 @@ def _fill(folder: Path) -> Path:
 
 
 def test_every_data_set_says_whose_it_is() -> None:
-    assert data.names() == ["digits", "fashion-mnist", "fsdd", "mnist", "omniglot", "timit"]
+    assert data.names() == [
+        "cifar-10",
+        "digits",
+        "fashion-mnist",
+        "fsdd",
+        "fsdd-spikes",
+        "mnist",
+        "n-tidigits",
+        "nmnist",
+        "omniglot",
+        "shd",
+        "ssc",
+        "timit",
+    ]
     for name in data.names():
         about = data.describe(name)
         assert about.name == name

@@ -22,12 +22,13 @@ from lsnn_gym.rules.antlr.losses import (
     exponential_kernel,
     latency_errors,
     latency_loss,
+    train_distances,
     train_errors,
     train_loss,
 )
 from lsnn_gym.rules.antlr.network import AntlrNetwork, run_together
 from lsnn_gym.rules.antlr.neuron import ACTIVATION, COMBINED, TIMING, AntlrNeuron, AntlrRule, NeuronRecord
-from lsnn_gym.rules.layers import Signal
+from lsnn_gym.rules.layers import DenseSynapses, Signal
 from tests.rules import obvious_antlr
 from tests.vectors.antlr import check
 
@@ -543,3 +544,31 @@ def test_rule_ignores_the_error_it_does_not_know():
     assert TIMING.voltage_error(record, 3 * ones, 5 * ones).flatten().tolist() == [-10, -10]
     assert COMBINED.voltage_error(record, 3 * ones, 5 * ones).flatten().tolist() == [-7, -7]
     assert COMBINED.voltage_error(record, None, None).flatten().tolist() == [0, 0]
+
+
+def test_distances_from_trains_are_the_losses_of_trains():
+    generator = torch.Generator().manual_seed(4)
+    spikes, targets = ((torch.rand(30, size, 6, generator=generator) < 0.2).double() for size in (3, 4))
+    found = train_distances(spikes, targets, 0.8)
+    assert found.shape == (3, 4)
+    for b in range(3):
+        for c in range(4):
+            loss = train_errors(spikes[:, b : b + 1], targets[:, c : c + 1], 0.8).loss
+            assert found[b, c].item() == pytest.approx(30 * loss.item(), rel=1e-9)
+    assert float(train_distances(targets, targets, 0.8).diagonal().abs().max()) < 1e-9
+
+
+@pytest.mark.parametrize("share", [0.0, 0.004, 0.3])
+def test_products_of_few_spikes_are_those_of_many(share: float):
+    generator = torch.Generator().manual_seed(5)
+    values = (torch.rand(20, 3, 2, 5, 6, generator=generator) < share).double()
+    values[7:] = 0
+    weight = torch.randn(100, 60, generator=generator, dtype=torch.float64)
+    by_drive = torch.randn(20, 3, 100, generator=generator, dtype=torch.float64)
+    synapses = DenseSynapses()
+    with torch.no_grad():
+        found = synapses.drive(values, weight), synapses.by_weight(by_drive, values, weight)
+    expected = synapses.drive(values, weight), torch.einsum("tbo,tbi->oi", by_drive, values.flatten(2))
+    for mine, its in zip(found, expected, strict=True):
+        assert mine.is_contiguous()
+        torch.testing.assert_close(mine, its, rtol=1e-12, atol=1e-12)

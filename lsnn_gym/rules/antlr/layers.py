@@ -117,19 +117,23 @@ class _Spikes(torch.autograd.Function):
         values, weight, *saved = ctx.saved_tensors
         record, layer = NeuronRecord(*saved), ctx.layer
         neuron, rule, synapses = layer.neuron, layer.rule, layer.synapses
-        error = rule.voltage_error(record, by_spike, by_time)
-        by_voltage, by_current = neuron.accumulate(error, record.spikes)
+        delays = ctx.needs_input_grad[1] and bool(rule.timing)
+        by_current, by_voltage, delayed = neuron.errors(rule, record, by_spike, by_time, delays)
         by_values = by_timing = by_weight = by_bias = None
         if ctx.needs_input_grad[0] and rule.activation:
-            by_values = neuron.current_gain * synapses.by_values(by_current, weight, values)
-        if ctx.needs_input_grad[1] and rule.timing:
-            delayed = neuron.delay_error(error, record.spikes)
-            by_timing = neuron.current_gain * synapses.by_values(delayed, weight, values) * values
+            by_values = _times(neuron.current_gain, synapses.by_values(by_current, weight, values))
+        if delayed is not None:
+            by_timing = _times(neuron.current_gain, synapses.by_values(delayed, weight, values)).mul_(values)
         if ctx.needs_input_grad[2]:
             by_weight = _weight_gradient(layer, by_current, values, weight, record.spikes)
         if ctx.needs_input_grad[3]:
-            by_bias = neuron.bias_gain * by_voltage.transpose(0, 2).flatten(1).sum(1)
+            by_bias = neuron.bias_gain * by_voltage.unflatten(1, (-1, 1)).flatten(2).sum((0, 2))
         return by_values, by_timing, by_weight, by_bias, None, None
+
+
+def _times(gain: float, values: Tensor) -> Tensor:
+    """Return ``gain * values``, in their place; a gain of 1, which is usual, costs nothing."""
+    return values if gain == 1 else values.mul_(gain)
 
 
 def _weight_gradient(

@@ -76,6 +76,25 @@ def exponential_kernel(decay: float, steps: int) -> Tensor:
 
 
 @torch.no_grad()
+def train_distances(spikes: Tensor, targets: Tensor, decay: float) -> Tensor:
+    """Return the squared distance ``[B, C]`` of each sample's spikes from each of C target trains, filtered.
+
+    Args:
+        spikes: ``[T, B, K]``.
+        targets: ``[T, C, K]``.
+        decay: alpha_exp, per step.
+    """
+    kernel = exponential_kernel(decay, len(spikes)).to(spikes)
+    filtered = [
+        F.conv1d(each.flatten(1).T[:, None], kernel.flip(0)[None, None], padding=len(kernel) - 1)
+        .view(*each.shape[1:], -1)
+        .flatten(1)
+        for each in (spikes, targets)
+    ]
+    return torch.cdist(filtered[0], filtered[1]).square()
+
+
+@torch.no_grad()
 def train_errors(spikes: Tensor, target: Tensor, decay: float) -> SpikeErrors:
     """Return loss and errors of :func:`train_loss`.
 

