@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
-import numpy.typing as npt
-from gymnasium.error import ResetNeeded
 
 from .actions import checked_actions
-from .frames import Frame, Window, checked_size
+from .frames import Frame
 from .function_regression_drawing import draw_regression
 from .function_regression_lanes import (
     InputDistribution,
@@ -20,12 +17,12 @@ from .function_regression_lanes import (
     observation_space,
     start_from,
 )
-from .lane_vector import Float32Array
+from .functions import Parameters
+from .lane_single import LaneEnv
+from .lane_vector import FloatArray
 
-_RENDER_MODES = ("human", "rgb_array")
 
-
-class FunctionRegressionEnv(gym.Env[npt.NDArray[Any], npt.NDArray[Any]]):
+class FunctionRegressionEnv(LaneEnv[Parameters | None]):
     """An unknown function is to be predicted, point by point, while its values come to light.
 
     ## Description
@@ -98,7 +95,7 @@ class FunctionRegressionEnv(gym.Env[npt.NDArray[Any], npt.NDArray[Any]]):
         gymnasium.error.DependencyNotInstalled: If a frame is to be drawn and pygame is not there.
     """
 
-    metadata: dict[str, Any] = {"render_modes": list(_RENDER_MODES), "render_fps": 10}  # noqa: RUF012
+    caption = "function regression"
 
     def __init__(
         self,
@@ -111,72 +108,20 @@ class FunctionRegressionEnv(gym.Env[npt.NDArray[Any], npt.NDArray[Any]]):
         show_target: bool = True,
         render_size: int = 512,
     ) -> None:
-        if render_mode is not None and render_mode not in _RENDER_MODES:
-            raise ValueError(f"render_mode must be None, 'human' or 'rgb_array', not {render_mode!r}")
         self.options = RegressionOptions(family, input_distribution, noise_std, trials, show_target)
-        self.render_mode = render_mode
-        self.render_size = checked_size(render_size)
-        self.action_space = action_space()
-        self.observation_space = observation_space(self.options)
+        self.lasts = f"trials={trials}"
         self._lanes = RegressionLanes(self.options, 1)
-        self._window = Window("function regression") if render_mode == "human" else None
+        spaces = action_space(), observation_space(self.options)
+        super().__init__(self._lanes, render_mode, render_size, *spaces)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Float32Array, dict[str, Any]]:
-        """Begin an episode.
+    def _start(self, options: dict[str, Any] | None) -> Parameters | None:
+        return start_from(options, self.options, 1)
 
-        Args:
-            seed: Seeds the generator of all that is random; None goes on drawing from where it is.
-            options: See "Starting State".
+    def _checked(self, action: Any) -> FloatArray:
+        return checked_actions(action, (1,))
 
-        Returns:
-            Observation ``[D + 1]`` and info.
-        """
-        super().reset(seed=seed)
-        start = start_from(options, self.options, 1)
-        self._lanes.begin(np.zeros(1, np.int64), (self.np_random,), start)
-        self._show()
-        return self._lanes.observations()[0], self._info()
-
-    def step(self, action: npt.NDArray[Any]) -> tuple[Float32Array, float, bool, bool, dict[str, Any]]:
-        """Answer one trial.
-
-        Args:
-            action: ``[1]``, the prediction in units of the family's greatest target.
-
-        Returns:
-            Observation ``[D + 1]``, reward, terminated (never), truncated and info.
-        """
-        lanes = self._lanes
-        if not lanes.started[0]:
-            raise ResetNeeded("call reset() before step()")
-        if lanes.finished()[0]:
-            raise ResetNeeded(f"the episode is over after trials={self.options.trials}: call reset()")
-        reward = float(lanes.advance(checked_actions(action, (1,)), (self.np_random,))[0])
-        self._show()
-        return lanes.observations()[0], reward, False, bool(lanes.finished()[0]), self._info()
-
-    def render(self) -> Any:
-        """Return a frame ``[render_size, render_size, 3]``, uint8, if the render mode is ``rgb_array``."""
-        if self.render_mode is None:
-            gym.logger.warn('nothing to render: make the environment with render_mode="rgb_array" or "human"')
-            return None
-        if self.render_mode == "human":
-            return None
-        if not self._lanes.started[0]:
-            raise ResetNeeded("call reset() before render()")
+    def _frame(self) -> Frame:
         return lane_frame(self._lanes, 0, self.render_size)
-
-    def close(self) -> None:
-        """Close the window, if there is one."""
-        if self._window is not None:
-            self._window.close()
-
-    def _show(self) -> None:
-        """Show what is, where somebody watches."""
-        if self._window is not None:
-            self._window.show(lane_frame(self._lanes, 0, self.render_size), self.metadata["render_fps"])
 
     def _info(self) -> dict[str, Any]:
         info = self._lanes.info()

@@ -93,6 +93,7 @@ class GoalReachingEnv(LaneEnv[GoalStart]):
         render_size: int = 512,
     ) -> None:
         self.options = GoalOptions(reward, goal_radius, step_size, max_steps, show_goal, random_start)
+        self.lasts = f"max_steps={max_steps} steps"
         self._lanes = GoalLanes(self.options, 1)
         spaces = action_space(), observation_space(self.options)
         super().__init__(self._lanes, render_mode, render_size, *spaces)

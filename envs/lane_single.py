@@ -37,6 +37,7 @@ class LaneEnv(gym.Env[Float32Array, Any], ABC, Generic[S]):
 
     Attributes:
         caption: Of the window.
+        lasts: How long an episode lasts, for the message to who goes on stepping.
 
     Raises:
         ValueError: If an argument, an action or a reset option is of no use; the message names it.
@@ -46,6 +47,7 @@ class LaneEnv(gym.Env[Float32Array, Any], ABC, Generic[S]):
 
     metadata: dict[str, Any] = {"render_modes": list(_RENDER_MODES), "render_fps": 10}  # noqa: RUF012
     caption: str
+    lasts: str
 
     def __init__(
         self,
@@ -90,6 +92,7 @@ class LaneEnv(gym.Env[Float32Array, Any], ABC, Generic[S]):
         """
         super().reset(seed=seed)
         self._one_lane.begin(np.zeros(1, np.int64), (self.np_random,), self._start(options))
+        self._note(first=True)
         self._show()
         return self._one_lane.observations()[0], self._info()
 
@@ -103,8 +106,9 @@ class LaneEnv(gym.Env[Float32Array, Any], ABC, Generic[S]):
         if not lanes.started[0]:
             raise ResetNeeded("call reset() before step()")
         if lanes.finished()[0]:
-            raise ResetNeeded("the episode is over: call reset()")
+            raise ResetNeeded(f"the episode is over after {self.lasts}: call reset()")
         reward = float(lanes.advance(self._checked(action), (self.np_random,))[0])
+        self._note(first=False)
         self._show()
         return lanes.observations()[0], reward, False, bool(lanes.finished()[0]), self._info()
 
@@ -123,6 +127,9 @@ class LaneEnv(gym.Env[Float32Array, Any], ABC, Generic[S]):
         """Close the window, if there is one."""
         if self._window is not None:
             self._window.close()
+
+    def _note(self, *, first: bool) -> None:
+        """Take down what frames and infos are to tell of a reset (``first``) or a step."""
 
     def _show(self) -> None:
         """Show what is, where somebody watches."""

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium as gym
-import numpy as np
-import numpy.typing as npt
-from gymnasium.error import ResetNeeded
-
 from .actions import checked_actions
-from .frames import Window, checked_size
+from .frames import Frame
+from .lane_single import LaneEnv
+from .lane_vector import FloatArray
 from .water_maze_drawing import Trail, draw_maze
 from .water_maze_dynamics import Arena, WaterMazeOptions
-from .water_maze_lanes import Float32Array, Start, WaterMazeLanes
+from .water_maze_lanes import Start, WaterMazeLanes
 from .water_maze_spaces import action_space, observation_space
 
-_RENDER_MODES = ("human", "rgb_array")
 
-
-class WaterMazeEnv(gym.Env[npt.NDArray[Any], npt.NDArray[Any]]):
+class WaterMazeEnv(LaneEnv[Start]):
     """A point agent looks for a hidden goal that stays where it is for the whole episode.
 
     ## Description
@@ -100,7 +95,8 @@ class WaterMazeEnv(gym.Env[npt.NDArray[Any], npt.NDArray[Any]]):
         gymnasium.error.DependencyNotInstalled: If a frame is to be drawn and pygame is not there.
     """
 
-    metadata: dict[str, Any] = {"render_modes": list(_RENDER_MODES), "render_fps": 30}  # noqa: RUF012
+    metadata = LaneEnv.metadata | {"render_fps": 30}
+    caption = "water maze"
 
     def __init__(
         self,
@@ -115,85 +111,31 @@ class WaterMazeEnv(gym.Env[npt.NDArray[Any], npt.NDArray[Any]]):
         max_steps: int = 2000,
         render_size: int = 512,
     ) -> None:
-        if render_mode is not None and render_mode not in _RENDER_MODES:
-            raise ValueError(f"render_mode must be None, 'human' or 'rgb_array', not {render_mode!r}")
         self.options = WaterMazeOptions(
             arena, arena_size, goal_radius, step_size, goal_reward, wall_reward, max_steps
         )
-        self.render_mode = render_mode
-        self.render_size = checked_size(render_size)
-        self.action_space = action_space()
-        self.observation_space = observation_space(self.options)
+        self.lasts = f"max_steps={max_steps} steps"
         self._lanes = WaterMazeLanes(self.options, 1)
         self._latencies: list[int] = []
         self._trail = Trail(self.options.max_steps)
-        self._window = Window("water maze") if render_mode == "human" else None
+        spaces = action_space(), observation_space(self.options)
+        super().__init__(self._lanes, render_mode, render_size, *spaces)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Float32Array, dict[str, Any]]:
-        """Begin an episode.
+    def _start(self, options: dict[str, Any] | None) -> Start:
+        return Start.from_options(options, self.options, 1)
 
-        Args:
-            seed: Seeds the generator of all that is random; None goes on drawing from where it is.
-            options: See "Starting State".
+    def _checked(self, action: Any) -> FloatArray:
+        return checked_actions(action, (2,))
 
-        Returns:
-            Observation ``[4]`` and info.
-        """
-        super().reset(seed=seed)
-        start = Start.from_options(options, self.options, 1)
-        self._lanes.begin(np.zeros(1, np.int64), (self.np_random,), start)
-        self._latencies = []
-        return self._after_step(), self._info()
-
-    def step(self, action: npt.NDArray[Any]) -> tuple[Float32Array, float, bool, bool, dict[str, Any]]:
-        """Move once.
-
-        Args:
-            action: ``[2]``, the displacement in units of ``step_size``.
-
-        Returns:
-            Observation ``[4]``, reward, terminated (never), truncated and info.
-        """
-        lanes = self._lanes
-        if not lanes.started[0]:
-            raise ResetNeeded("call reset() before step()")
-        if lanes.finished()[0]:
-            raise ResetNeeded(
-                f"the episode is over after max_steps={self.options.max_steps} steps: call reset()"
-            )
-        reward = float(lanes.advance(checked_actions(action, (2,)), (self.np_random,))[0])
-        if lanes.goal_flag[0]:
-            self._latencies.append(int(lanes.goal_latency[0]))
-        return self._after_step(), reward, False, bool(lanes.finished()[0]), self._info()
-
-    def render(self) -> Any:
-        """Return a frame ``[render_size, render_size, 3]``, uint8, if the render mode is ``rgb_array``."""
-        if self.render_mode is None:
-            gym.logger.warn('nothing to render: make the environment with render_mode="rgb_array" or "human"')
-            return None
-        if self.render_mode == "human":
-            return None
-        if not self._lanes.started[0]:
-            raise ResetNeeded("call reset() before render()")
-        return self._frame()
-
-    def close(self) -> None:
-        """Close the window, if there is one."""
-        if self._window is not None:
-            self._window.close()
-
-    def _after_step(self) -> Float32Array:
-        """Return the new observation, and show it where somebody watches."""
-        observations = self._lanes.observations()
+    def _note(self, *, first: bool) -> None:
+        if first:
+            self._latencies = []
+        elif self._lanes.goal_flag[0]:
+            self._latencies.append(int(self._lanes.goal_latency[0]))
         if self.render_mode is not None:
-            self._trail.append(observations)
-        if self._window is not None:
-            self._window.show(self._frame(), self.metadata["render_fps"])
-        return observations[0]
+            self._trail.append(self._lanes.observations())
 
-    def _frame(self) -> Any:
+    def _frame(self) -> Frame:
         lanes = self._lanes
         silent = bool(lanes.goal_silent()[0])
         trail = self._trail.of_lane(0, int(lanes.steps[0]))

@@ -67,7 +67,8 @@ def test_every_run_gets_its_config(base, tmp_path):
     assert [(each.variant, each.seed) for each in runs] == [("a", 5), ("a", 6), ("b", 5), ("b", 6)]
     experiments = [experiment_of(each.run) for each in runs]
     assert [each.seed for each in experiments] == [5, 6, 5, 6]
-    assert [each.network.rule for each in experiments] == ["bptt", "bptt", "eprop", "eprop"]
+    rules = [each.network.rule for each in experiments]  # type: ignore[union-attr]
+    assert rules == ["bptt", "bptt", "eprop", "eprop"]
     assert {each.train.iterations for each in experiments} == {7}
     sizes = {each.train.model_dump()["batch_size"] for each in experiments}
     assert sizes == {3}, "what is set holds for all variants"
@@ -87,7 +88,8 @@ def test_several_experiments_are_variants_by_their_names(base, tmp_path):
 def test_an_experiment_keeps_none_of_the_first_ones_sections(base, tmp_path):
     other = {key: value for key, value in BASE.items() if key != "network"} | {"name": "other"}
     _, runs = plan(load_comparison([base, write(tmp_path / "o.yaml", other)], (), (1,)), tmp_path / "out")
-    assert experiment_of(runs[1].run).network.regular_neurons == 80, "the default, not the first one's 6"
+    network = experiment_of(runs[1].run).network  # type: ignore[union-attr]
+    assert network.regular_neurons == 80, "the default, not the first one's 6"
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ class CoreSettings(NetworkSettings):
         default=(5.0, 40.0), description="time constant of the filtered spikes, or a range drawn from"
     )
     output_scale: float = Field(
-        default=20.0, gt=0, description="what a neuron that fires all the time, at 1 kHz, puts out"
+        default=10.0, gt=0, description="what a neuron that fires all the time, at 1 kHz, puts out"
     )
     joint_critic: bool = Field(
         default=True,

@@ -64,7 +64,7 @@ def test_an_episode_equals_the_slow_form(family, arms):
         assert info["regret"] == pytest.approx(regret, abs=1e-12)
         assert observation.tolist() == [float(each == arm) for each in range(arms)] + [np.float32(paid)]
         assert (terminated, truncated) == (False, pull == 29)
-    with pytest.raises(ResetNeeded, match=r"the episode is over: call reset\(\)"):
+    with pytest.raises(ResetNeeded, match=r"the episode is over after pulls=\d+: call reset\(\)"):
         env.step(0)
 
 
