@@ -10,7 +10,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 from lsnn_gym.agents.sb3 import SpikingFeaturesExtractor
 
-FEATURES = {"features_extractor_class": SpikingFeaturesExtractor, "net_arch": []}
+FEATURES = {"features_extractor_class": SpikingFeaturesExtractor}
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
             exploration_fraction=0.3,
             seed=1,
             device="cpu",
-            policy_kwargs={**FEATURES, "features_extractor_kwargs": {"features_dim": 128}},
+            policy_kwargs={**FEATURES, "features_extractor_kwargs": {"features_dim": 128}, "net_arch": []},
         ),
         SAC(
             "MlpPolicy",
@@ -40,7 +40,12 @@ def main() -> None:
             learning_rate=1e-3,
             seed=1,
             device="cpu",
-            policy_kwargs={**FEATURES, "features_extractor_kwargs": {"features_dim": 64, "layers": 2}},
+            policy_kwargs={
+                **FEATURES,
+                "features_extractor_kwargs": {"features_dim": 64},
+                # The critic's features are of the observation alone: the action joins behind them.
+                "net_arch": {"pi": [], "qf": [64, 64]},
+            },
         ),
     ]
     for model in models:

@@ -44,7 +44,7 @@ class CoreSettings(NetworkSettings):
     )
     threshold: float = Field(default=0.02, gt=0, description="baseline threshold, in units of voltage")
     input_scale: float = Field(
-        default=0.2, gt=0, description="factor on the initial input weights N(0, 1)/sqrt(inputs)"
+        default=0.1, gt=0, description="factor on the initial input weights N(0, 1)/sqrt(inputs)"
     )
     recurrent_scale: float = Field(default=0.06, ge=0, description="factor on the initial recurrent weights")
     refractory_period: float = Field(default=0.0, ge=0, description="time after a spike without another")
