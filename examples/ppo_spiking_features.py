@@ -4,6 +4,7 @@
 """
 
 import argparse
+import time
 from typing import Any
 
 from stable_baselines3 import PPO
@@ -42,11 +43,13 @@ def main() -> None:
             device="cpu",
             policy_kwargs=policy_kwargs,
         )
+        start = time.perf_counter()
         model.learn(options.steps)
+        seconds = time.perf_counter() - start
         mean, deviation = evaluate_policy(
             model, make_vec_env("CartPole-v1", seed=123), n_eval_episodes=options.episodes
         )
-        print(f"{name}: return {mean:.1f} ± {deviation:.1f}")
+        print(f"{name}: return {mean:.1f} ± {deviation:.1f} after {options.steps:,} steps, {seconds:.0f} s")
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ def test_water_maze_loaded_and_filmed(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("name", "arguments", "said"),
     [
+        ("hidden_velocities", ["--steps", "1024", "--episodes", "1"], "MlpLstmPolicy: return"),
         ("ppo_spiking_features", ["--steps", "256", "--episodes", "2"], "spiking: return"),
         ("dqn_and_sac", ["--steps", "20", "--episodes", "1"], "SAC: return"),
         ("rl2_wrapper", ["--steps", "160", "--trials", "2"], "inner episode 3: return"),
