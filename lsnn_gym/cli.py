@@ -9,18 +9,13 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import gymnasium
 
 from lsnn_gym import __version__
 from lsnn_gym.errors import UserError, unknown
-
-if TYPE_CHECKING:
-    from lsnn_gym.experiment import Experiment
-    from lsnn_gym.training.loop import Trainer
-    from lsnn_gym.training.run_folder import RunFolder
 
 
 class _Group(click.Group):
@@ -58,16 +53,39 @@ def list_command(what: str | None) -> None:
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change a setting; may be repeated.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for run folders; runs/ by default.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a stopped run.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The run's folder itself: begun if there is no run in it, else gone on with.",
+)
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def train(
-    config: str | None, overrides: tuple[str, ...], out: Path | None, resume: Path | None, quiet: bool
+    config: str | None,
+    overrides: tuple[str, ...],
+    out: Path | None,
+    resume: Path | None,
+    folder: Path | None,
+    quiet: bool,
 ) -> None:
-    """Train the experiment CONFIG: a name from `lsnn-gym list configs`, or a YAML file."""
-    experiment, run, trainer = _start_or_resume(config, overrides, out, resume)
-    stopped_by = _train(experiment, run, trainer, show_progress=not quiet)
-    if stopped_by is not None:
-        click.echo(f"Stopped by {stopped_by}, saved. To go on: lsnn-gym train --resume {run.path}")
-        sys.exit(130 if stopped_by == "SIGINT" else 143)
+    """Train the experiment CONFIG: a name from `lsnn-gym list configs`, or a YAML file.
+
+    Under torchrun, the processes share each batch: `torchrun --nproc-per-node=4 -m lsnn_gym train CONFIG`.
+    """
+    from lsnn_gym.starting import Place, planned_experiment, train_or_go_on
+
+    place = Place(out=out, resume=resume, folder=folder)
+    experiment = planned_experiment(config, overrides, place)
+    trained = train_or_go_on(experiment, place, show_progress=not quiet)
+    if trained.stopped_by is not None:
+        if trained.writes:
+            click.echo(
+                f"Stopped by {trained.stopped_by}, saved. To go on: lsnn-gym train --resume {trained.run.path}"
+            )
+        sys.exit(130 if trained.stopped_by == "SIGINT" else 143)
+    if not trained.writes:
+        return
+    run = trained.run
     from lsnn_gym.experiment import family_of
     from lsnn_gym.training.results import write_results
 
@@ -347,51 +365,6 @@ def data_check(name: str) -> None:
         click.echo(f"{name}: {len(problems):,} files missing or damaged")
         sys.exit(1)
     click.echo(f"{name}: whole, {status(name)}")
-
-
-def _start_or_resume(
-    config: str | None, overrides: tuple[str, ...], out: Path | None, resume: Path | None
-) -> tuple[Experiment, RunFolder, Trainer]:
-    from lsnn_gym.atomic import write_atomically
-    from lsnn_gym.experiment import experiment_of, family_of, load_experiment
-    from lsnn_gym.settings import to_yaml
-    from lsnn_gym.training.run_folder import RunFolder
-
-    if resume is not None:
-        if config is not None or overrides or out is not None:
-            raise UserError(
-                "--resume goes on with the run's own config.yaml: leave out CONFIG, --set and --out"
-            )
-        run = RunFolder.open(resume)
-        experiment = experiment_of(run)
-        return experiment, run, family_of(experiment).make_trainer(experiment)
-    if config is None:
-        raise UserError("expected a CONFIG (see `lsnn-gym list configs`), or --resume RUN")
-    experiment = load_experiment(config, overrides)
-    # Whatever can be refused is refused before a folder is made.
-    trainer = family_of(experiment).make_trainer(experiment)
-    run = RunFolder.create(out or Path("runs"), experiment.name)
-    write_atomically(run.config, to_yaml(experiment))
-    return experiment, run, trainer
-
-
-def _train(experiment: Experiment, run: RunFolder, trainer: Trainer, show_progress: bool) -> str | None:
-    from lsnn_gym.experiment import family_of
-    from lsnn_gym.training.loop import resume, train
-
-    done = resume(trainer, run)
-    run.write_environment(seed=experiment.seed)
-    click.echo(f"{run.path}: {f'going on after iteration {done}' if done else experiment.name}")
-    settings = experiment.train
-    return train(
-        trainer,
-        run,
-        iterations=settings.iterations,
-        checkpoint_every=settings.checkpoint_every,
-        checkpoints_kept=settings.checkpoints_kept,
-        describe=family_of(experiment).headline,
-        show_progress=show_progress,
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
