@@ -102,6 +102,8 @@ def train(
                 saved = trainer.finished_iterations
         if trainer.finished_iterations > saved:
             record.save(trainer.checkpoint(), checkpoints_kept)
+        # No rank leaves before rank 0 has saved: a launcher that sees one gone stops the others.
+        gather_json(None)
     return stopped_by if trainer.finished_iterations < iterations else None
 
 
