@@ -204,6 +204,43 @@ def compare(
     click.echo(f"{folder}: results.md, results.json, comparison.png", err=True)
 
 
+@cli.command()
+@click.argument("config")
+@click.argument("space", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change a setting of all trials.")
+@click.option(
+    "--trials", type=click.IntRange(min=1), default=20, show_default=True, help="In all, by all processes."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("sweep"), show_default=True, help="Folder."
+)
+@click.option("--storage", metavar="URL", help="Optuna's; by default an SQLite file in the folder.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of the proposals; another one for each process.")
+def sweep(
+    config: str,
+    space: Path,
+    overrides: tuple[str, ...],
+    trials: int,
+    out: Path,
+    storage: str | None,
+    seed: int | None,
+) -> None:
+    """Try settings of the experiment CONFIG from the ranges in the YAML file SPACE; print the best trial's config.
+
+    The same command goes on with a stopped sweep, and works beside others on the same one.
+    """
+    from lsnn_gym.sweep import make_plan, run_sweep
+
+    plan = make_plan(config, str(space), overrides, out, storage)
+
+    def told(number: int, figure: float | None) -> None:
+        click.echo(f"trial {number}: {'failed' if figure is None else f'{plan.figure} {figure:g}'}", err=True)
+
+    best = run_sweep(plan, trials, seed, told)
+    click.echo(f"best: {best.path}", err=True)
+    click.echo(best.config.read_text(), nl=False)
+
+
 def _seeds(text: str | None) -> tuple[int, ...]:
     try:
         return () if text is None else tuple(int(each) for each in text.split(","))
