@@ -73,18 +73,18 @@ def train(
     Under torchrun, the processes share each batch: `torchrun --nproc-per-node=4 -m lsnn_gym train CONFIG`.
     """
     from lsnn_gym.starting import Place, planned_experiment, train_or_go_on
+    from lsnn_gym.training.distributed import leave
 
     place = Place(out=out, resume=resume, folder=folder)
     experiment = planned_experiment(config, overrides, place)
     trained = train_or_go_on(experiment, place, show_progress=not quiet)
-    if trained.stopped_by is not None:
-        if trained.writes:
-            click.echo(
-                f"Stopped by {trained.stopped_by}, saved. To go on: lsnn-gym train --resume {trained.run.path}"
-            )
-        sys.exit(130 if trained.stopped_by == "SIGINT" else 143)
     if not trained.writes:
-        return
+        leave({None: 0, "SIGINT": 130}.get(trained.stopped_by, 143))
+    if trained.stopped_by is not None:
+        click.echo(
+            f"Stopped by {trained.stopped_by}, saved. To go on: lsnn-gym train --resume {trained.run.path}"
+        )
+        sys.exit(130 if trained.stopped_by == "SIGINT" else 143)
     run = trained.run
     from lsnn_gym.experiment import family_of
     from lsnn_gym.training.results import write_results

@@ -205,3 +205,4 @@ if __name__ == "__main__":
         found = work()
         if distributed.writes():
             Path(sys.argv[1]).write_text(json.dumps(found))
+    distributed.leave()
