@@ -9,6 +9,7 @@ import json
 import math
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,9 +189,12 @@ def run_sweep(
     """
     study = _study(plan, seed)
     while _count(study) < trials:
-        study.optimize(lambda trial: _objective(plan, trial), n_trials=1, catch=(_FailedTrainingError,))
-        last = study.trials[-1]
-        done(last.number, last.value)
+        study.optimize(
+            lambda trial: _objective(plan, trial),
+            n_trials=1,
+            catch=(_FailedTrainingError,),
+            callbacks=[lambda _, trial: done(trial.number, trial.value)],
+        )
     finished = [each for each in study.trials if each.value is not None]
     if not finished:
         reason = next(
@@ -212,12 +216,14 @@ def _study(plan: Plan, seed: int | None) -> optuna.Study:
     from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # What makes a killed trial go on is declared experimental since version 2.9, of 2021.
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     try:
         plan.folder.mkdir(parents=True, exist_ok=True)
         storage = optuna.storages.RDBStorage(
             plan.storage,
             heartbeat_interval=_HEARTBEAT,
-            failed_trial_callback=optuna.storages.RetryFailedTrialCallback(),
+            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
         )
         study = optuna.create_study(
             storage=storage,
@@ -242,11 +248,11 @@ def _count(study: optuna.Study) -> int:
     return sum(each.value is not None or _REASON in each.user_attrs for each in study.trials)
 
 
-def _original(trial: Any) -> int:
+def _original(trial: optuna.trial.FrozenTrial) -> int:
     """Return the number of the trial that ``trial`` goes on with; its own if it is none's."""
     import optuna
 
-    number = optuna.storages.RetryFailedTrialCallback.retried_trial_number(trial)
+    number = optuna.storages.RetryHeartbeatStaleTrialCallback.retried_trial_number(trial)
     return trial.number if number is None else number
 
 
@@ -256,7 +262,8 @@ def _run_of(plan: Plan, number: int) -> RunFolder:
 
 def _objective(plan: Plan, trial: optuna.Trial) -> float:
     changes = {key: each.suggest(trial, key) for key, each in plan.space.parameters.items()}
-    run = _run_of(plan, _original(trial))
+    stored = next(each for each in trial.study.get_trials(deepcopy=False) if each.number == trial.number)
+    run = _run_of(plan, _original(stored))
     try:
         if not run.config.is_file():
             run.path.mkdir(parents=True, exist_ok=True)
