@@ -12,6 +12,7 @@ from lsnn_gym.agents.actor_critic import ActorCritic, Draws
 from lsnn_gym.cores import CoreOutput, LSNNCore, LSNNState
 from lsnn_gym.readouts import LeakyReadout
 from lsnn_gym.recurrent import ActingState
+from lsnn_gym.training.distributed import Share
 
 _DRAWN_AT_ONCE = 64
 """Environment steps for which random numbers are drawn together: drawing a few takes as long."""
@@ -40,16 +41,17 @@ class Actor:
 
     Args:
         agent: Of any core, on any device.
-        batch_size: B, episodes at once; all of them start.
+        share: Which B episodes of how many are played at once; all of them start.
         generator: Source of the agent's noise, input spikes and actions.
         deterministic: Whether the agent takes the mean of its policy.
     """
 
     def __init__(
-        self, agent: ActorCritic, batch_size: int, generator: torch.Generator, *, deterministic: bool
+        self, agent: ActorCritic, share: Share, generator: torch.Generator, *, deterministic: bool
     ) -> None:
+        batch_size = share.size
         self.agent = agent
-        self.batch_size = batch_size
+        self.share = share
         self.deterministic = deterministic
         self._generator = generator
         self._state = agent.acting_state(batch_size)
@@ -63,7 +65,7 @@ class Actor:
         agent = self.agent
         place = len(self._acts) % _DRAWN_AT_ONCE
         if place == 0:
-            self._draws.append(draw_ahead(agent, self.batch_size, self._generator))
+            self._draws.append(draw_ahead(agent, self.share, self._generator))
         uniform, noise, normal = self._drawn(slice(place, place + 1))
         seen = torch.tensor(observation, dtype=torch.float32, device=self._generator.device)[None]
         inputs = agent.encode(seen, uniform)
@@ -118,13 +120,14 @@ class NumpyActor:
     """
 
     def __init__(
-        self, agent: ActorCritic, batch_size: int, generator: torch.Generator, *, deterministic: bool
+        self, agent: ActorCritic, share: Share, generator: torch.Generator, *, deterministic: bool
     ) -> None:
+        batch_size = share.size
         state = self._acting_state(agent, batch_size)
         if state is None or not isinstance(agent.core, LSNNCore):
             raise ValueError("expected an agent with an LSNN core that the native engine computes in float32")
         self.agent = agent
-        self.batch_size = batch_size
+        self.share = share
         self.deterministic = deterministic
         self._core = agent.core
         self._generator = generator
@@ -149,7 +152,7 @@ class NumpyActor:
     def act(self, observation: np.ndarray) -> np.ndarray:
         """Take a step; return what to hand to the environment, ``[B, A]``."""
         if self._place == _DRAWN_AT_ONCE:
-            self._chunks.append(_Chunk(self.agent, self.batch_size, self._generator))
+            self._chunks.append(_Chunk(self.agent, self.share, self._generator))
             self._place = 0
         chunk, t = self._chunks[-1], self._place
         self._place += 1
@@ -175,7 +178,7 @@ class NumpyActor:
             whole = torch.cat([torch.from_numpy(getattr(chunk, name)) for chunk in self._chunks])
             return whole[: steps * len(whole) // (len(self._chunks) * _DRAWN_AT_ONCE)]
 
-        output, _ = self._core.read_out(joined("spikes"), self._core.readout.initial_state(self.batch_size))
+        output, _ = self._core.read_out(joined("spikes"), self._core.readout.initial_state(self.share.size))
         has_noise = self._chunks[0].noise is not None
         return Acts(
             joined("observations"),
@@ -189,8 +192,9 @@ class NumpyActor:
 class _Chunk:
     """Memory and random numbers for some steps."""
 
-    def __init__(self, agent: ActorCritic, batch_size: int, generator: torch.Generator) -> None:
-        draws, normal = draw_ahead(agent, batch_size, generator)
+    def __init__(self, agent: ActorCritic, share: Share, generator: torch.Generator) -> None:
+        batch_size = share.size
+        draws, normal = draw_ahead(agent, share, generator)
         network = agent.spiking_network
         self.steps = agent.steps_per_observation
         simulated = _DRAWN_AT_ONCE * self.steps
@@ -283,16 +287,19 @@ class _NumpyPolicy:
         return actions * self._scale + self._centre
 
 
-def draw_ahead(agent: ActorCritic, batch_size: int, generator: torch.Generator) -> tuple[Draws, Tensor]:
-    """Return the random numbers of the next steps: the agent's, and normal draws for its actions ``[T, B, A]``."""
-    draws = agent.draw(_DRAWN_AT_ONCE, batch_size, generator)
-    shape = (_DRAWN_AT_ONCE, batch_size, agent.action_size)
-    return draws, torch.randn(shape, generator=generator, device=generator.device)
+def draw_ahead(agent: ActorCritic, share: Share, generator: torch.Generator) -> tuple[Draws, Tensor]:
+    """Return the random numbers of the next steps: the agent's, and normal draws for its actions ``[T, B, A]``.
+
+    Those of all lanes are drawn, so that a lane's do not depend on how lanes are shared among processes.
+    """
+    draws = agent.draw(_DRAWN_AT_ONCE, share.total, generator).of_lanes(share)
+    shape = (_DRAWN_AT_ONCE, share.total, agent.action_size)
+    return draws, share.of(torch.randn(shape, generator=generator, device=generator.device), 1)
 
 
 def make_actor(
-    agent: ActorCritic, batch_size: int, generator: torch.Generator, *, deterministic: bool = False
+    agent: ActorCritic, share: Share, generator: torch.Generator, *, deterministic: bool = False
 ) -> Actor | NumpyActor:
     """Return the quickest actor for an agent; arguments are those of ``Actor``."""
     kind = NumpyActor if NumpyActor.can_act(agent) else Actor
-    return kind(agent, batch_size, generator, deterministic=deterministic)
+    return kind(agent, share, generator, deterministic=deterministic)

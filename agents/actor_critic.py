@@ -17,6 +17,7 @@ from lsnn_gym.cores import CoreName, CoreOutput, LSNNCore, make_core
 from lsnn_gym.recurrent import NetworkSettings, SpikingRNN
 from lsnn_gym.settings import Settings
 from lsnn_gym.training.auxiliary import AuxiliarySettings, AuxiliaryTasks
+from lsnn_gym.training.distributed import Share
 from lsnn_gym.wiring import WiredMatrix
 
 
@@ -68,6 +69,13 @@ class Draws(NamedTuple):
 
     inputs: Tensor | None
     noise: Tensor | None
+
+    def of_lanes(self, share: Share) -> Draws:
+        """Return those of a share of the B episodes."""
+        return Draws(
+            None if self.inputs is None else share.of(self.inputs, 2),
+            None if self.noise is None else share.of(self.noise, 1),
+        )
 
 
 class PolicyOutput(NamedTuple):

@@ -10,12 +10,13 @@ from pydantic import Field
 
 from lsnn_gym.agents.actor_critic import ActorCritic
 from lsnn_gym.agents.ppo import PPO, PPOSettings
-from lsnn_gym.agents.rollout import Trajectory, collect_episodes
+from lsnn_gym.agents.rollout import Trajectory, collect_episodes, of_all_ranks
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
 from lsnn_gym.training.auxiliary import AuxiliarySettings
 from lsnn_gym.training.checkpoint import Checkpoint
 from lsnn_gym.training.denormals import flushed_denormals
+from lsnn_gym.training.distributed import Share, broadcast_weights, global_mean
 from lsnn_gym.training.loop import Figures
 from lsnn_gym.training.optimization import connections, make_checkpoint, restore_checkpoint
 
@@ -54,6 +55,7 @@ class MetaRLTrainer:
         seed: Of the run.
         summarise: Figures of merit of collected episodes.
         info_keys: Infos of the environment that ``summarise`` needs.
+        share: Which lanes ``env`` has of an iteration's, the others being other ranks'; by default they are all.
 
     Source: Duan et al., RL^2, 2016; Wang et al., Learning to reinforcement learn, 2016; with spiking networks
     Bellec et al., NIPS 2018, section 5.
@@ -67,11 +69,14 @@ class MetaRLTrainer:
         seed: int,
         summarise: Summary,
         info_keys: tuple[str, ...] = (),
+        share: Share | None = None,
     ) -> None:
         self.agent = agent
         self.env = env
         self.settings = settings
         self.seed = seed
+        self.share = share or Share.all_of(env.num_envs)
+        broadcast_weights(agent)
         self.ppo = PPO(agent, settings.ppo, derived_seed(seed, "rewiring"))
         self.finished_iterations = 0
         self._summarise = summarise
@@ -89,11 +94,13 @@ class MetaRLTrainer:
             self._generator,
             derived_seed(self.seed, "environment", iteration),
             info_keys=self._info_keys,
+            share=self.share,
         )
         figures: Figures = {"iteration": iteration + 1}
-        figures |= self._summarise(trajectory)
-        figures |= general_figures(trajectory)
-        figures |= self.ppo.update(trajectory, iteration, self._generator)
+        everywhere = of_all_ranks(trajectory)
+        figures |= self._summarise(everywhere)
+        figures |= general_figures(everywhere)
+        figures |= self.ppo.update(trajectory, iteration, self._generator, self.share)
         figures |= connections(self.ppo.optimizer)
         figures["learning_rate"] = self.ppo.learning_rate(iteration)
         self.finished_iterations += 1
@@ -121,7 +128,7 @@ def general_figures(trajectory: Trajectory) -> Figures:
     }
     if trajectory.spikes is not None:
         # Spikes carry 1/dt, so their mean is a rate per ms.
-        figures["firing_rate_hz"] = float(trajectory.spikes.mean()) * 1000
+        figures["firing_rate_hz"] = float(global_mean(trajectory.spikes.mean())) * 1000
     return figures
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from lsnn_gym.agents.actor_critic import ActorCritic, PolicyOutput
 from lsnn_gym.agents.rollout import Trajectory
 from lsnn_gym.settings import Settings
-from lsnn_gym.tasks.scoring import rate_loss
+from lsnn_gym.training.distributed import Share, global_mean, global_rate_loss, mean_figures, standardised
 from lsnn_gym.training.optimization import decayed, make_optimizer, set_learning_rate, step
 
 
@@ -85,15 +85,16 @@ def ppo_loss(
     """Return the loss of a batch of whole episodes, and its parts.
 
     ``-min(r A, clip(r) A) + value_weight (R - V)^2 - entropy_weight H + rate_weight sum_j (rate_j - target)^2``,
-    averaged over the valid steps, r being the ratio of new to old probability; ``dt`` is the network's simulation
-    step in ms.
+    averaged over the valid steps of all ranks, r being the ratio of new to old probability; ``dt`` is the network's
+    simulation step in ms.
 
     Source: Schulman et al., Proximal policy optimization algorithms, 2017, equations 7 and 9; the rate term and
     the weights as in Bellec et al., NIPS 2018.
     """
+    num_valid = global_mean(batch.valid.sum())
 
     def mean(per_step: Tensor) -> Tensor:
-        return (per_step * batch.valid).sum() / batch.valid.sum()
+        return (per_step * batch.valid).sum() / num_valid
 
     log_ratio = policy.log_prob(batch.actions) - batch.log_probs
     ratio = log_ratio.exp()
@@ -106,7 +107,7 @@ def ppo_loss(
     loss = parts["policy_loss"] + settings.value_weight * parts["value_loss"]
     loss = loss - settings.entropy_weight * parts["entropy"]
     if policy.spikes is not None:
-        parts["rate_loss"] = rate_loss(policy.spikes, settings.target_rate, dt)
+        parts["rate_loss"] = global_rate_loss(policy.spikes, settings.target_rate, dt)
         loss = loss + settings.rate_weight * parts["rate_loss"]
     with torch.no_grad():
         parts["approximate_kl"] = mean(ratio - 1 - log_ratio)
@@ -145,16 +146,23 @@ class PPO:
             iteration,
         )
 
-    def update(self, trajectory: Trajectory, iteration: int, generator: torch.Generator) -> dict[str, float]:
+    def update(
+        self,
+        trajectory: Trajectory,
+        iteration: int,
+        generator: torch.Generator,
+        share: Share | None = None,
+    ) -> dict[str, float]:
         """Take all optimiser steps of one iteration.
 
         Args:
             trajectory: Episodes collected with the parameters as they are.
             iteration: Counted from 0; sets the learning rate.
             generator: Source of the division into minibatches.
+            share: Which lanes the trajectory is of; all by default.
 
         Returns:
-            The loss' parts and the gradient norm, averaged over the optimiser steps.
+            The loss' parts and the gradient norm, averaged over ranks and optimiser steps.
         """
         set_learning_rate(self.optimizer, self.learning_rate(iteration))
         settings = self.settings
@@ -168,21 +176,22 @@ class PPO:
             settings.gae_lambda,
         )
         returns = advantages + trajectory.values
-        num_episodes = trajectory.rewards.shape[1]
+        share = share or Share.all_of(trajectory.rewards.shape[1])
         sums: dict[str, float] = {}
         steps = 0
         before = iteration * settings.epochs * settings.minibatches
         for _ in range(settings.epochs):
-            for index in self._groups(num_episodes, generator):
+            for index in self._groups(share.total, generator):
                 # The whole batch is not copied, and keeps the order in which it was collected.
-                whole = len(index) == num_episodes
-                batch = trajectory if whole else trajectory.episodes(index)
-                chosen = (advantages, returns) if whole else (advantages[:, index], returns[:, index])
+                whole = len(index) == share.total
+                own = share.within(index)
+                batch = trajectory if whole else trajectory.episodes(own)
+                chosen = (advantages, returns) if whole else (advantages[:, own], returns[:, own])
                 figures = self._step(batch, *chosen, number=before + steps)
                 steps += 1
                 for name, value in figures.items():
                     sums[name] = sums.get(name, 0.0) + value
-        return {name: value / steps for name, value in sums.items()}
+        return mean_figures({name: value / steps for name, value in sums.items()})
 
     def _groups(self, num_episodes: int, generator: torch.Generator) -> list[Tensor]:
         order = torch.randperm(num_episodes, generator=generator, device=generator.device)
@@ -191,8 +200,7 @@ class PPO:
     def _step(self, batch: Trajectory, advantages: Tensor, returns: Tensor, number: int) -> dict[str, float]:
         settings, agent = self.settings, self.agent
         if settings.normalize_advantage:
-            kept = advantages[batch.valid > 0]
-            advantages = (advantages - kept.mean()) / (kept.std() + 1e-8)
+            advantages = standardised(advantages, batch.valid > 0)
         state = agent.initial_state(batch.rewards.shape[1])
         policy, _ = agent.replay(batch.inputs, state, batch.episode_start, batch.noise)
         loss, parts = ppo_loss(policy, batch, advantages, returns, settings, agent.network_settings.dt)

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from lsnn_gym.agents.acting import Acts, make_actor
 from lsnn_gym.agents.actor_critic import ActorCritic
+from lsnn_gym.seeding import derived_seed
+from lsnn_gym.training.distributed import Share, gather_lanes, global_max
 
 
 class Trajectory(NamedTuple):
@@ -73,6 +75,7 @@ def collect_episodes(
     deterministic: bool = False,
     info_keys: Sequence[str] = (),
     options: dict[str, Any] | None = None,
+    share: Share | None = None,
 ) -> Trajectory:
     """Let ``agent`` act through one episode of each environment.
 
@@ -84,15 +87,20 @@ def collect_episodes(
         deterministic: Whether the agent takes the mean of its policy.
         info_keys: Infos to keep; ones that the environment does not report at a step raise KeyError.
         options: For the environment's reset.
+        share: Which lanes ``env`` has of all that are played, by all ranks together; by default they are all.
     """
-    observation, _ = env.reset(seed=seed, options=options)
-    actor = make_actor(agent, env.num_envs, generator, deterministic=deterministic)
+    share = share or Share.all_of(env.num_envs)
+    # Lane i is seeded with the seed plus i.
+    observation, _ = env.reset(seed=seed + share.first, options=options)
+    actor = make_actor(agent, share, generator, deterministic=deterministic)
     running = np.ones(env.num_envs, dtype=bool)
     last_value = torch.zeros(env.num_envs, device=generator.device)
     rewards: list[np.ndarray] = []
     valid: list[np.ndarray] = []
     infos: dict[str, list[np.ndarray]] = {key: [] for key in info_keys}
-    while running.any():
+
+    def take_step() -> None:
+        nonlocal observation, running, last_value
         observation, reward, terminated, truncated, info = env.step(actor.act(observation))
         rewards.append(np.array(reward, dtype=np.float32))
         valid.append(running)
@@ -102,19 +110,29 @@ def collect_episodes(
         if ended.any():
             cut_off = ended & truncated & ~terminated
             if cut_off.any():
-                value = _value_after(agent, observation, actor.settled_state(), generator)
+                # A generator of its own: ranks whose episodes end at other times must not draw other numbers after.
+                own = torch.Generator(generator.device)
+                own.manual_seed(derived_seed(seed, "value after", len(rewards)))
+                value = _value_after(agent, observation, actor.settled_state(), own, share)
                 last_value = torch.where(torch.as_tensor(cut_off, device=value.device), value, last_value)
             running = running & ~ended
+
+    while running.any():
+        take_step()
+    if share.size < share.total:
+        # Longer episodes of other ranks: the whole batch is of one length.
+        for _ in range(global_max(len(rewards)) - len(rewards)):
+            take_step()
     return _trajectory(agent, actor.acts(), np.stack(rewards), np.stack(valid), last_value, infos)
 
 
 def _value_after(
-    agent: ActorCritic, observation: np.ndarray, state: Any, generator: torch.Generator
+    agent: ActorCritic, observation: np.ndarray, state: Any, generator: torch.Generator, share: Share
 ) -> Tensor:
     """Return the predicted returns ``[B]`` at the observation that a time limit left behind."""
     seen = torch.as_tensor(observation, dtype=torch.float32, device=generator.device)[None]
     start = torch.zeros(seen.shape[:2], device=generator.device)
-    policy, _ = agent(seen, state, start, agent.draw(1, seen.shape[1], generator))
+    policy, _ = agent(seen, state, start, agent.draw(1, share.total, generator).of_lanes(share))
     return policy.value[0]
 
 
@@ -144,4 +162,14 @@ def _trajectory(
         noise=acts.noise,
         spikes=acts.output.spikes,
         infos={key: np.stack(values) for key, values in infos.items()},
+    )
+
+
+def of_all_ranks(trajectory: Trajectory) -> Trajectory:
+    """Return the rewards, ``valid`` and infos of the lanes of all ranks; what else there is stays this rank's."""
+    infos = {
+        key: gather_lanes(torch.from_numpy(values), 1).numpy() for key, values in trajectory.infos.items()
+    }
+    return trajectory._replace(
+        rewards=gather_lanes(trajectory.rewards, 1), valid=gather_lanes(trajectory.valid, 1), infos=infos
     )

@@ -9,7 +9,6 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import gymnasium
@@ -18,11 +17,6 @@ from lsnn_gym import __version__
 from lsnn_gym.benchmarks.command import bench
 from lsnn_gym.command_group import CommandGroup
 from lsnn_gym.errors import UserError, unknown
-
-if TYPE_CHECKING:
-    from lsnn_gym.experiment import Experiment
-    from lsnn_gym.training.loop import Trainer
-    from lsnn_gym.training.run_folder import RunFolder
 
 
 @click.group(
@@ -53,16 +47,39 @@ def list_command(what: str | None) -> None:
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change a setting; may be repeated.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for run folders; runs/ by default.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a stopped run.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The run's folder itself: begun if there is no run in it, else gone on with.",
+)
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def train(
-    config: str | None, overrides: tuple[str, ...], out: Path | None, resume: Path | None, quiet: bool
+    config: str | None,
+    overrides: tuple[str, ...],
+    out: Path | None,
+    resume: Path | None,
+    folder: Path | None,
+    quiet: bool,
 ) -> None:
-    """Train the experiment CONFIG: a name from `lsnn-gym list configs`, or a YAML file."""
-    experiment, run, trainer = _start_or_resume(config, overrides, out, resume)
-    stopped_by = _train(experiment, run, trainer, show_progress=not quiet)
-    if stopped_by is not None:
-        click.echo(f"Stopped by {stopped_by}, saved. To go on: lsnn-gym train --resume {run.path}")
-        sys.exit(130 if stopped_by == "SIGINT" else 143)
+    """Train the experiment CONFIG: a name from `lsnn-gym list configs`, or a YAML file.
+
+    Under torchrun, the processes share each batch: `torchrun --nproc-per-node=4 -m lsnn_gym train CONFIG`.
+    """
+    from lsnn_gym.starting import Place, planned_experiment, train_or_go_on
+    from lsnn_gym.training.distributed import leave
+
+    place = Place(out=out, resume=resume, folder=folder)
+    experiment = planned_experiment(config, overrides, place)
+    trained = train_or_go_on(experiment, place, show_progress=not quiet)
+    if not trained.writes:
+        leave({None: 0, "SIGINT": 130}.get(trained.stopped_by, 143))
+    if trained.stopped_by is not None:
+        click.echo(
+            f"Stopped by {trained.stopped_by}, saved. To go on: lsnn-gym train --resume {trained.run.path}"
+        )
+        sys.exit(130 if trained.stopped_by == "SIGINT" else 143)
+    run = trained.run
     from lsnn_gym.experiment import family_of
     from lsnn_gym.training.results import write_results
 
@@ -181,6 +198,43 @@ def compare(
     click.echo(f"{folder}: results.md, results.json, comparison.png", err=True)
 
 
+@cli.command()
+@click.argument("config")
+@click.argument("space", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change a setting of all trials.")
+@click.option(
+    "--trials", type=click.IntRange(min=1), default=20, show_default=True, help="In all, by all processes."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("sweep"), show_default=True, help="Folder."
+)
+@click.option("--storage", metavar="URL", help="Optuna's; by default an SQLite file in the folder.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of the proposals; another one for each process.")
+def sweep(
+    config: str,
+    space: Path,
+    overrides: tuple[str, ...],
+    trials: int,
+    out: Path,
+    storage: str | None,
+    seed: int | None,
+) -> None:
+    """Try settings of the experiment CONFIG from the ranges in the YAML file SPACE; print the best trial's config.
+
+    The same command goes on with a stopped sweep, and works beside others on the same one.
+    """
+    from lsnn_gym.sweep import make_plan, run_sweep
+
+    plan = make_plan(config, str(space), overrides, out, storage)
+
+    def told(number: int, figure: float | None) -> None:
+        click.echo(f"trial {number}: {'failed' if figure is None else f'{plan.figure} {figure:g}'}", err=True)
+
+    best = run_sweep(plan, trials, seed, told)
+    click.echo(f"best: {best.path}", err=True)
+    click.echo(best.config.read_text(), nl=False)
+
+
 def _seeds(text: str | None) -> tuple[int, ...]:
     try:
         return () if text is None else tuple(int(each) for each in text.split(","))
@@ -228,51 +282,6 @@ def data_check(name: str) -> None:
         click.echo(f"{name}: {len(problems):,} files missing or damaged")
         sys.exit(1)
     click.echo(f"{name}: whole, {status(name)}")
-
-
-def _start_or_resume(
-    config: str | None, overrides: tuple[str, ...], out: Path | None, resume: Path | None
-) -> tuple[Experiment, RunFolder, Trainer]:
-    from lsnn_gym.atomic import write_atomically
-    from lsnn_gym.experiment import experiment_of, family_of, load_experiment
-    from lsnn_gym.settings import to_yaml
-    from lsnn_gym.training.run_folder import RunFolder
-
-    if resume is not None:
-        if config is not None or overrides or out is not None:
-            raise UserError(
-                "--resume goes on with the run's own config.yaml: leave out CONFIG, --set and --out"
-            )
-        run = RunFolder.open(resume)
-        experiment = experiment_of(run)
-        return experiment, run, family_of(experiment).make_trainer(experiment)
-    if config is None:
-        raise UserError("expected a CONFIG (see `lsnn-gym list configs`), or --resume RUN")
-    experiment = load_experiment(config, overrides)
-    # Whatever can be refused is refused before a folder is made.
-    trainer = family_of(experiment).make_trainer(experiment)
-    run = RunFolder.create(out or Path("runs"), experiment.name)
-    write_atomically(run.config, to_yaml(experiment))
-    return experiment, run, trainer
-
-
-def _train(experiment: Experiment, run: RunFolder, trainer: Trainer, show_progress: bool) -> str | None:
-    from lsnn_gym.experiment import family_of
-    from lsnn_gym.training.loop import resume, train
-
-    done = resume(trainer, run)
-    run.write_environment(seed=experiment.seed)
-    click.echo(f"{run.path}: {f'going on after iteration {done}' if done else experiment.name}")
-    settings = experiment.train
-    return train(
-        trainer,
-        run,
-        iterations=settings.iterations,
-        checkpoint_every=settings.checkpoint_every,
-        checkpoints_kept=settings.checkpoints_kept,
-        describe=family_of(experiment).headline,
-        show_progress=show_progress,
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

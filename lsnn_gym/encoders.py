@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lsnn_gym.tasks.scoring import matching_loss
+from lsnn_gym.tasks.scoring import matching_losses
 
 EncoderName = Literal["none", "convolution"]
 """What may stand before a core."""
@@ -80,8 +80,8 @@ class PictureEncoder(nn.Module):
         features = self.layers(distinct.reshape(-1, 1, height, width)).unflatten(0, distinct.shape[:2])
         return torch.cat([features[changes.cumsum(dim=0) - 1], others], dim=2)
 
-    def matching_loss(self, encoded: Tensor, targets: Tensor) -> Tensor:
-        """Return ``tasks.scoring.matching_loss`` of the pictures to which answers are asked for.
+    def matching_losses(self, encoded: Tensor, targets: Tensor) -> Tensor:
+        """Return ``tasks.scoring.matching_losses`` ``[J]`` of the pictures to which answers are asked for.
 
         Args:
             encoded: From ``forward``, ``[T, B, E + I - H * W]``.
@@ -89,7 +89,7 @@ class PictureEncoder(nn.Module):
         """
         windows = encoded.unflatten(0, (len(targets), -1))[:, -1, :, : self.features]
         asked = (targets >= 0).any(dim=1)
-        return matching_loss(windows[asked], targets[asked])
+        return matching_losses(windows[asked], targets[asked])
 
 
 def _layers(shape: tuple[int, int], channels: int, features: int) -> nn.Sequential:

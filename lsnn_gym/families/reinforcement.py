@@ -28,6 +28,7 @@ from lsnn_gym.regression.episodes import RegressionSettings, draw_episodes
 from lsnn_gym.regression.evaluation import JudgedTrials, figures_beside
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
+from lsnn_gym.training.distributed import share_of
 from lsnn_gym.training.loop import Figures
 from lsnn_gym.training.run_folder import RunFolder
 
@@ -139,7 +140,8 @@ class Reinforcement(Family[ReinforcementExperiment]):
         """Make the trainer of an experiment, at its start."""
         if experiment.train.threads is not None:
             torch.set_num_threads(experiment.train.threads)
-        env = make_env(experiment.env, experiment.train.episodes_per_iteration)
+        share = share_of(experiment.train.episodes_per_iteration, "train.episodes_per_iteration")
+        env = make_env(experiment.env, share.size)
         if isinstance(env.unwrapped, FunctionRegressionVectorEnv):
             try:
                 experiment.evaluate.regression.check(env.unwrapped.options.trials, "evaluate.regression")
@@ -150,7 +152,7 @@ class Reinforcement(Family[ReinforcementExperiment]):
         if agent.auxiliary is not None:
             # Data that are missing are to be noticed before a folder is made.
             agent.auxiliary.look_for_data()
-        return MetaRLTrainer(agent, env, experiment.train, experiment.seed, summarise, info_keys)
+        return MetaRLTrainer(agent, env, experiment.train, experiment.seed, summarise, info_keys, share)
 
     def evaluate(
         self, run: RunFolder, experiment: ReinforcementExperiment, number: int | None = None

@@ -16,6 +16,7 @@ from lsnn_gym.recurrent import NetworkSettings
 from lsnn_gym.regression.episodes import Episodes, FloatArray, RegressionSettings
 from lsnn_gym.settings import Settings
 from lsnn_gym.tasks.scoring import block_means
+from lsnn_gym.training.distributed import Share
 from lsnn_gym.wiring import WiredMatrix
 
 
@@ -165,14 +166,19 @@ class RegressionNetwork(nn.Module):
         low, high = self._target_range
         return ((high - low) / 2) ** 2
 
-    def draw(self, shown: Tensor, generator: torch.Generator) -> Draws:
-        """Draw the random numbers that ``forward`` takes for ``shown`` ``[T, B, D + 1]``."""
-        steps, size = len(shown) * self.steps, shown.shape[1]
+    def draw(self, shown: Tensor, generator: torch.Generator, share: Share | None = None) -> Draws:
+        """Draw the random numbers that ``forward`` takes for ``shown`` ``[T, B, D + 1]``.
+
+        Given that these B are a ``share`` of more episodes, they are the same as if all of them were shown.
+        """
+        share = share or Share.all_of(shown.shape[1])
+        steps, size = len(shown) * self.steps, share.total
         uniform = None
         if self._coding.spikes == "bernoulli":
-            uniform = torch.rand(steps, size, self.encoder.output_size, generator=generator).to(shown.device)
+            uniform = torch.rand(steps, size, self.encoder.output_size, generator=generator)
+            uniform = share.of(uniform, 1).to(shown.device)
         noise = self.core.draw_noise(steps, size, generator)
-        return Draws(uniform, None if noise is None else noise.to(shown.device))
+        return Draws(uniform, None if noise is None else share.of(noise, 1).to(shown.device))
 
     def forward(self, shown: Tensor, draws: Draws) -> Predictions:
         """Predict the targets of B episodes, from rest.

@@ -9,9 +9,16 @@ from torch import Tensor
 from lsnn_gym.regression.episodes import Episodes, RegressionSettings, draw_episodes
 from lsnn_gym.regression.network import Predictions, RegressionNetwork
 from lsnn_gym.seeding import derived_seed
-from lsnn_gym.tasks.scoring import rate_loss
 from lsnn_gym.training.checkpoint import Checkpoint
 from lsnn_gym.training.denormals import flushed_denormals
+from lsnn_gym.training.distributed import (
+    Share,
+    broadcast_weights,
+    global_mean,
+    global_rate_loss,
+    mean_figures,
+    share_of,
+)
 from lsnn_gym.training.loop import Figures
 from lsnn_gym.training.optimization import (
     connections,
@@ -41,13 +48,17 @@ class RegressionTrainSettings(BatchTrainSettings):
 class RegressionTrainer:
     """Trains a network by backpropagation through whole episodes, each with a function of its own.
 
-    Every random number of an iteration follows from the run's seed and the iteration's number.
+    Every random number of an iteration follows from the run's seed and the iteration's number. Of several ranks,
+    each computes its share of the episodes.
 
     Args:
         network: Trained in place.
         regression: What it learns.
         settings: Of the training.
         seed: Of the run.
+
+    Raises:
+        UserError: If the ranks cannot have equal shares of a batch.
 
     Source: Bellec et al., NIPS 2018, section 4; Hochreiter et al., Learning to learn using gradient descent, 2001.
     """
@@ -59,6 +70,8 @@ class RegressionTrainer:
         settings: RegressionTrainSettings,
         seed: int,
     ) -> None:
+        self._share = share_of(settings.batch_size, "train.batch_size")
+        broadcast_weights(network)
         self.network = network
         self.regression = regression.model_copy(update={"trials": settings.trials or regression.trials})
         self.settings = settings
@@ -86,7 +99,10 @@ class RegressionTrainer:
         )
         set_learning_rate(self.optimizer, rate)
         episodes = draw_episodes(
-            self.regression, settings.batch_size, derived_seed(self.seed, "functions", iteration)
+            self.regression,
+            self._share.size,
+            # The seed plus i is that of episode i.
+            derived_seed(self.seed, "functions", iteration) + self._share.first,
         )
         figures: Figures = {"iteration": iteration + 1, **self._improve(episodes, iteration)}
         figures["learning_rate"] = rate
@@ -96,20 +112,27 @@ class RegressionTrainer:
 
     def _improve(self, episodes: Episodes, iteration: int) -> Figures:
         network, settings = self.network, self.settings
-        predictions, squares = squared_errors(network, episodes, derived_seed(self.seed, "draws", iteration))
+        seed = derived_seed(self.seed, "draws", iteration)
+        predictions, squares = squared_errors(network, episodes, seed, self._share)
         loss = squares[settings.skipped_trials :].mean()
         figures: Figures = {
-            "loss": loss.item(),
-            "error": network.error_unit * float(squares.detach().mean()),
-            "last_error": network.error_unit * float(squares.detach()[-1].mean()),
+            **mean_figures(
+                {
+                    "loss": loss.item(),
+                    "error": network.error_unit * float(squares.detach().mean()),
+                    "last_error": network.error_unit * float(squares.detach()[-1].mean()),
+                }
+            ),
             "simulation_steps": len(squares) * network.steps * settings.batch_size,
         }
         if predictions.spikes is not None:
-            regulated = rate_loss(predictions.spikes, settings.target_rate, network.network_settings.dt)
+            regulated = global_rate_loss(
+                predictions.spikes, settings.target_rate, network.network_settings.dt
+            )
             loss = loss + settings.rate_weight * regulated
             figures["rate_loss"] = regulated.item()
             # Spikes carry 1/dt, so their mean is a rate per ms.
-            figures["firing_rate_hz"] = float(predictions.spikes.detach().mean()) * 1000
+            figures["firing_rate_hz"] = float(global_mean(predictions.spikes.detach().mean())) * 1000
         figures["gradient_norm"] = step(self.optimizer, loss, settings.max_gradient_norm).item()
         return figures
 
@@ -127,14 +150,17 @@ class RegressionTrainer:
         self.finished_iterations = checkpoint.iteration
 
 
-def squared_errors(network: RegressionNetwork, episodes: Episodes, seed: int) -> tuple[Predictions, Tensor]:
+def squared_errors(
+    network: RegressionNetwork, episodes: Episodes, seed: int, share: Share | None = None
+) -> tuple[Predictions, Tensor]:
     """Return what a network predicts of ``episodes``, and its squared errors in scaled targets, ``[T, B]``.
 
     Args:
         network: What predicts.
         episodes: Of T trials.
         seed: Of input spikes and noise.
+        share: Which of how many episodes these are; by default they are all.
     """
     shown = network.shown(episodes)
-    predictions = network(shown, network.draw(shown, torch.Generator().manual_seed(seed)))
+    predictions = network(shown, network.draw(shown, torch.Generator().manual_seed(seed), share))
     return predictions, (predictions.values - network.scaled_targets(episodes)) ** 2

@@ -35,15 +35,26 @@ def rate_loss(spikes: Tensor, target_rate: float, dt: float = 1.0) -> Tensor:
         target_rate: In Hz.
         dt: Simulation step in ms.
     """
-    return ((firing_rates(spikes, dt) - target_rate / 1000) ** 2).sum()
+    return rate_penalty(firing_rates(spikes, dt), target_rate)
+
+
+def rate_penalty(rates: Tensor, target_rate: float) -> Tensor:
+    """Return ``rate_loss`` of mean ``rates`` ``[N]`` in spikes per ms, with ``target_rate`` in Hz."""
+    return ((rates - target_rate / 1000) ** 2).sum()
 
 
 def matching_loss(features: Tensor, classes: Tensor) -> Tensor:
+    """Return the mean of ``matching_losses``, 0 where there are none; arguments are theirs."""
+    losses = matching_losses(features, classes)
+    return losses.mean() if len(losses) else features.new_zeros(())
+
+
+def matching_losses(features: Tensor, classes: Tensor) -> Tensor:
     """Return how badly features tell which of the showings before in the same sequence was of the same class.
 
     Of showing w it is ``-log sum_u p(u|w)``, u being the earlier showings of the same class, with p the softmax
-    over all earlier showings of ``sqrt(E) cos(features_u, features_w)``; the mean over those showings whose class
-    has been shown before, 0 where there are none.
+    over all earlier showings of ``sqrt(E) cos(features_u, features_w)``; one loss ``[J]`` for each of those J showings
+    whose class has been shown before.
 
     Args:
         features: Of each showing ``[W, B, E]``.
@@ -59,10 +70,8 @@ def matching_loss(features: Tensor, classes: Tensor) -> Tensor:
     candidate = before & shown[:, None, :] & shown[:, :, None]
     same = candidate & (classes.T[:, None, :] == classes.T[:, :, None])
     judged = same.any(dim=2)
-    if not judged.any():
-        return features.new_zeros(())
     candidates, right = (_log_total(similarity, each)[judged] for each in (candidate, same))
-    return (candidates - right).mean()
+    return candidates - right
 
 
 def _log_total(values: Tensor, among: Tensor) -> Tensor:

@@ -42,6 +42,10 @@ class Batch(NamedTuple):
         """Return the batch on a device."""
         return Batch(*(None if each is None else each.to(device) for each in self))  # type: ignore[arg-type]
 
+    def lanes(self, first: int, size: int) -> Batch:
+        """Return the batch of ``size`` of the sequences, from number ``first`` on."""
+        return Batch(*(None if each is None else each[:, first : first + size] for each in self))  # type: ignore[arg-type]
+
 
 class Score(NamedTuple):
     """How many answers were right, of how many asked for."""

@@ -21,6 +21,8 @@ from lsnn_gym.settings import Settings
 from lsnn_gym.synapses import Synapses
 from lsnn_gym.tasks.registry import TaskSettings
 from lsnn_gym.tasks.task import Batch, Split, Task, generator_for, score, total
+from lsnn_gym.training.distributed import Share, mean_figures, share_of
+from lsnn_gym.training.judging import global_loss, global_score
 from lsnn_gym.wiring import WiredMatrix
 
 
@@ -87,9 +89,10 @@ class AuxiliaryTasks(nn.Module):
         """Read the data that the tasks train on, so that missing ones are noticed before training.
 
         Raises:
-            UserError: Data are missing and cannot be had.
+            UserError: Data are missing and cannot be had, or a batch cannot be shared among the ranks.
         """
         for head in self._heads().values():
+            share_of(head.settings.batch_size, f"batch_size of the auxiliary task {head.settings.task.kind}")
             head.task.training_batch(1, 0, self.seed)
 
     def loss(self, network: SpikingRNN, number: int) -> tuple[Tensor, dict[str, float]]:
@@ -102,12 +105,14 @@ class AuxiliaryTasks(nn.Module):
         weighted = network.input_synapses.weight.new_zeros(())
         figures: dict[str, float] = {}
         for name, head in self._heads().items():
-            batch = head.task.training_batch(head.settings.batch_size, number, derived_seed(self.seed, name))
-            outputs = head(network, *self._prepared(network, batch, name, number))
-            loss = head.task.loss(outputs, batch.to(outputs.device))
+            share = share_of(head.settings.batch_size, f"batch_size of the auxiliary task {name}")
+            whole = head.task.training_batch(share.total, number, derived_seed(self.seed, name))
+            batch, noise = self._prepared(network, whole, name, number, share)
+            outputs = head(network, batch, noise)
+            loss = global_loss(head.task, outputs, batch)
             weighted = weighted + head.settings.weight * loss
-            scored = head.task.figures(score(outputs.detach(), batch.to(outputs.device)))
-            figures |= {f"auxiliary/{name}/loss": loss.item()}
+            scored = head.task.figures(global_score(outputs.detach(), batch))
+            figures |= mean_figures({f"auxiliary/{name}/loss": loss.item()})
             figures |= {f"auxiliary/{name}/{key}": value for key, value in scored.items()}
         return weighted, figures
 
@@ -127,10 +132,12 @@ class AuxiliaryTasks(nn.Module):
         return {name: head for name, head in self.heads.items() if isinstance(head, AuxiliaryHead)}
 
     def _prepared(
-        self, network: SpikingRNN, batch: Batch, name: str, number: int
+        self, network: SpikingRNN, batch: Batch, name: str, number: int, share: Share | None = None
     ) -> tuple[Batch, Tensor | None]:
-        """Return the batch on the network's device, and noise for it."""
+        """Return the batch on the network's device, and noise for it; of both, only a share."""
         steps, size, _ = batch.inputs.shape
         noise = network.draw_noise(steps, size, generator_for(self.seed, f"noise of {name}", number))
         device = network.input_synapses.weight.device
+        if share is not None:
+            batch, noise = batch.lanes(share.first, share.size), None if noise is None else share.of(noise, 1)
         return batch.to(device), None if noise is None else noise.to(device)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Protocol
 
 from tqdm import tqdm
 
 from lsnn_gym.training.allocator import keep_freed_memory
 from lsnn_gym.training.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
+from lsnn_gym.training.distributed import from_writer, gather_json, writes
 from lsnn_gym.training.interrupt import StopRequest
 from lsnn_gym.training.metrics import MetricsLog, TensorBoardLog
 from lsnn_gym.training.run_folder import RunFolder
@@ -33,7 +35,7 @@ class Trainer(Protocol):
         ...
 
     def checkpoint(self) -> Checkpoint:
-        """Return everything needed to go on from here."""
+        """Return everything needed to go on from here; of several ranks, all call it."""
         ...
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -51,8 +53,10 @@ def resume(trainer: Trainer, run: RunFolder) -> int:
         UserError: If the checkpoint is damaged, foreign or of a newer format; nothing is overwritten then.
     """
     newest = latest_checkpoint(run.checkpoints)
-    if newest is not None:
-        trainer.restore(load_checkpoint(newest))
+    # All ranks go on from the same one, also where a shared disk shows some of them an older state.
+    name = from_writer(None if newest is None else newest.name)
+    if name is not None:
+        trainer.restore(load_checkpoint(run.checkpoints / name))
     return trainer.finished_iterations
 
 
@@ -69,7 +73,8 @@ def train(
     """Train until ``iterations`` are done or a stop is asked for, leaving a checkpoint in either case.
 
     ``metrics.jsonl`` holds only what follows from seed and settings, so that an interrupted and resumed run
-    leaves the same file as an undisturbed one; seconds go to ``timing.jsonl``.
+    leaves the same file as an undisturbed one; seconds go to ``timing.jsonl``. Of several ranks, all call this with
+    trainers that share each batch; rank 0 writes, and a stop asked of one stops all after the same iteration.
 
     Args:
         trainer: At the start, or restored by ``resume``.
@@ -85,32 +90,75 @@ def train(
     """
     keep_freed_memory()
     done = trainer.finished_iterations
-    with (
-        StopRequest() as stop,
-        MetricsLog(run.metrics) as metrics,
-        MetricsLog(run.timing) as timing,
-        TensorBoardLog(run.tensorboard, purge_step=done + 1) as events,
-        tqdm(total=iterations, initial=done, disable=not show_progress, unit="it", dynamic_ncols=True) as bar,
-    ):
-        metrics.truncate_after(done)
-        timing.truncate_after(done)
-        saved = done
-        while trainer.finished_iterations < iterations and stop.requested is None:
+    with StopRequest() as stop, _Record(run, done, iterations, describe, show_progress) as record:
+        saved, stopped_by = done, _asked_of_any(stop)
+        while trainer.finished_iterations < iterations and stopped_by is None:
             started = time.perf_counter()
             figures = trainer.run_iteration()
-            seconds = time.perf_counter() - started
-            speed = (figures.get("environment_steps") or figures.get("simulation_steps") or 0) / seconds
-            metrics.append(figures)
-            times = {"seconds": seconds, "steps_per_second": speed}
-            timing.append({"iteration": figures["iteration"], **times})
-            events.log(trainer.finished_iterations, figures | times)
-            bar.set_postfix({**describe(figures), "steps/s": f"{speed:,.0f}"}, refresh=False)
-            bar.update()
+            record.add(trainer.finished_iterations, figures, time.perf_counter() - started)
+            stopped_by = _asked_of_any(stop)
             if trainer.finished_iterations % checkpoint_every == 0:
-                metrics.sync()
-                save_checkpoint(run.checkpoints, trainer.checkpoint(), keep=checkpoints_kept)
+                record.save(trainer.checkpoint(), checkpoints_kept)
                 saved = trainer.finished_iterations
         if trainer.finished_iterations > saved:
-            metrics.sync()
-            save_checkpoint(run.checkpoints, trainer.checkpoint(), keep=checkpoints_kept)
-    return stop.requested if trainer.finished_iterations < iterations else None
+            record.save(trainer.checkpoint(), checkpoints_kept)
+        # No rank leaves before rank 0 has saved: a launcher that sees one gone stops the others.
+        gather_json(None)
+    return stopped_by if trainer.finished_iterations < iterations else None
+
+
+def _asked_of_any(stop: StopRequest) -> str | None:
+    return next((each for each in gather_json(stop.requested) if each is not None), None)
+
+
+class _Record:
+    """What a training leaves in its folder and shows; nothing on ranks other than 0."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        done: int,
+        iterations: int,
+        describe: Callable[[Mapping[str, float | int | None]], Mapping[str, str]],
+        show_progress: bool,
+    ) -> None:
+        self._run = run
+        self._describe = describe
+        self._open = ExitStack()
+        self._writes = writes()
+        if not self._writes:
+            return
+        with ExitStack() as opened:
+            self._metrics = opened.enter_context(MetricsLog(run.metrics))
+            self._timing = opened.enter_context(MetricsLog(run.timing))
+            self._events = opened.enter_context(TensorBoardLog(run.tensorboard, purge_step=done + 1))
+            self._bar = opened.enter_context(
+                tqdm(total=iterations, initial=done, disable=not show_progress, unit="it", dynamic_ncols=True)
+            )
+            self._metrics.truncate_after(done)
+            self._timing.truncate_after(done)
+            self._open = opened.pop_all()
+
+    def __enter__(self) -> _Record:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def add(self, finished: int, figures: Figures, seconds: float) -> None:
+        """Write and show the figures of an iteration."""
+        if not self._writes:
+            return
+        speed = (figures.get("environment_steps") or figures.get("simulation_steps") or 0) / seconds
+        self._metrics.append(figures)
+        times = {"seconds": seconds, "steps_per_second": speed}
+        self._timing.append({"iteration": figures["iteration"], **times})
+        self._events.log(finished, figures | times)
+        self._bar.set_postfix({**self._describe(figures), "steps/s": f"{speed:,.0f}"}, refresh=False)
+        self._bar.update()
+
+    def save(self, checkpoint: Checkpoint, keep: int) -> None:
+        """Write a checkpoint."""
+        if self._writes:
+            self._metrics.sync()
+            save_checkpoint(self._run.checkpoints, checkpoint, keep=keep)

@@ -14,6 +14,7 @@ from lsnn_gym.adam import EpsilonHatAdam
 from lsnn_gym.errors import UserError, unknown
 from lsnn_gym.rewiring import KINDS, WiredOptimizer
 from lsnn_gym.training.checkpoint import Checkpoint
+from lsnn_gym.training.distributed import average_gradients, check_equal
 from lsnn_gym.training.optimizer_state import optimizer_tensors, restore_optimizer
 from lsnn_gym.wiring import WiredMatrix
 
@@ -91,6 +92,8 @@ def step(
 ) -> Tensor:
     """Take one step down the gradient of ``loss``; return the gradient's norm before clipping.
 
+    Of several ranks, the gradient is that of the mean of their losses (see ``training.distributed``).
+
     Args:
         optimizer: Of the parameters.
         loss: What is to fall.
@@ -101,6 +104,7 @@ def step(
     loss.backward()
     limit = float("inf") if max_gradient_norm is None else max_gradient_norm
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    average_gradients(trained)
     if adjust is not None:
         adjust(trained)
     norm = nn.utils.clip_grad_norm_(trained, limit)
@@ -124,7 +128,11 @@ def connections(optimizer: Optimizer) -> dict[str, int]:
 
 
 def make_checkpoint(iteration: int, module: nn.Module, optimizer: Optimizer) -> Checkpoint:
-    """Return the weights of ``module`` and everything that ``optimizer`` keeps, wiring included."""
+    """Return the weights of ``module`` and everything that ``optimizer`` keeps, wiring included.
+
+    Of several ranks, all call it, and it checks that their weights are equal.
+    """
+    check_equal(module)
     inner = optimizer.inner if isinstance(optimizer, WiredOptimizer) else optimizer
     tensors, scalars = optimizer_tensors(inner, module.named_parameters())
     if isinstance(optimizer, WiredOptimizer):

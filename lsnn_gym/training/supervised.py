@@ -14,11 +14,23 @@ from lsnn_gym.encoders import EncoderName, PictureEncoder
 from lsnn_gym.recurrent import NetworkSettings
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
-from lsnn_gym.tasks.scoring import rate_loss
 from lsnn_gym.tasks.task import Batch, Score, Split, Task, generator_for, score, total
 from lsnn_gym.training.auxiliary import AuxiliarySettings, AuxiliaryTasks
 from lsnn_gym.training.checkpoint import Checkpoint
 from lsnn_gym.training.denormals import flushed_denormals
+from lsnn_gym.training.distributed import (
+    broadcast_weights,
+    gather_json,
+    gather_lanes,
+    global_mean,
+    global_rate_loss,
+    mean_figures,
+    mean_of,
+    rank,
+    share_of,
+    world_size,
+)
+from lsnn_gym.training.judging import global_loss, global_score, global_scores
 from lsnn_gym.training.loop import Figures
 from lsnn_gym.training.optimization import (
     connections,
@@ -176,18 +188,24 @@ class TaskNetwork(nn.Module):
 class SupervisedTrainer:
     """Trains a network on a task, one batch of sequences an iteration.
 
-    Every random number of an iteration follows from the run's seed and the iteration's number.
+    Every random number of an iteration follows from the run's seed and the iteration's number. Of several ranks,
+    each draws the whole batch and computes its share.
 
     Args:
         network: Trained in place.
         task: What it learns.
         settings: Of the training.
         seed: Of the run.
+
+    Raises:
+        UserError: If the ranks cannot have equal shares of a batch.
     """
 
     def __init__(
         self, network: TaskNetwork, task: Task, settings: SupervisedTrainSettings, seed: int
     ) -> None:
+        self._share = share_of(settings.batch_size, "train.batch_size")
+        broadcast_weights(network)
         self.network = network
         self.task = task
         self.settings = settings
@@ -216,7 +234,7 @@ class SupervisedTrainer:
             iteration,
         )
         set_learning_rate(self.optimizer, rate)
-        batch = self.task.training_batch(settings.batch_size, iteration, self.seed).to(self._device)
+        batch = self.task.training_batch(settings.batch_size, iteration, self.seed)
         figures: Figures = {"iteration": iteration + 1, **self._improve(batch, iteration)}
         figures["learning_rate"] = rate
         figures |= connections(self.optimizer)
@@ -236,27 +254,32 @@ class SupervisedTrainer:
     def _validates(self, finished: int) -> bool:
         return finished % self.settings.validate_every == 0 or finished == self.settings.iterations
 
-    def _improve(self, batch: Batch, iteration: int) -> Figures:
-        settings, network = self.settings, self.network
-        steps, size, _ = batch.inputs.shape
-        state = network.core.initial_state(size) if self._carried is None else self._carried
-        noise = network.draw_noise(batch.inputs, self.seed, "noise", iteration)
+    def _improve(self, whole: Batch, iteration: int) -> Figures:
+        settings, network, share = self.settings, self.network, self._share
+        batch = whole.lanes(share.first, share.size).to(self._device)
+        steps = len(batch.inputs)
+        state = network.core.initial_state(share.size) if self._carried is None else self._carried
+        noise = network.draw_noise(whole.inputs, self.seed, "noise", iteration)
+        noise = None if noise is None else share.of(noise, 1).to(self._device)
         encoded = network.encode(batch.inputs)
         output, after = network.run_core(encoded, state, noise)
         if settings.carry_state:
             self._carried = network.core.unpack(network.core.pack(after).detach())
-        loss = self.task.loss(output.values, batch)
-        figures: Figures = {"loss": loss.item(), "simulation_steps": steps * size}
-        figures |= self.task.figures(score(output.values.detach(), batch))
+        loss = global_loss(self.task, output.values, batch)
+        figures: Figures = {
+            "loss": mean_figures({"": loss.item()})[""],
+            "simulation_steps": steps * share.total,
+        }
+        figures |= self.task.figures(global_score(output.values.detach(), batch))
         if output.spikes is not None:
-            regulated = rate_loss(output.spikes, settings.target_rate, network.network_settings.dt)
+            regulated = global_rate_loss(output.spikes, settings.target_rate, network.network_settings.dt)
             loss = loss + settings.rate_weight * regulated
             figures["rate_loss"] = regulated.item()
-            figures["firing_rate_hz"] = float(output.spikes.detach().mean()) * 1000
+            figures["firing_rate_hz"] = float(global_mean(output.spikes.detach().mean())) * 1000
         if settings.matching_weight and network.encoder is not None:
-            matching = network.encoder.matching_loss(encoded, batch.targets)
+            matching = mean_of(network.encoder.matching_losses(encoded, batch.targets), empty=0.0)
             loss = loss + settings.matching_weight * matching
-            figures["matching_loss"] = matching.item()
+            figures["matching_loss"] = float(global_mean(matching.detach()))
         if network.auxiliary is not None and isinstance(network.core, LSNNCore):
             added, of_tasks = network.auxiliary.loss(network.core.network, iteration)
             loss = loss + added
@@ -272,7 +295,7 @@ class SupervisedTrainer:
         made = make_checkpoint(self.finished_iterations, self.network, self.optimizer)
         if self._carried is None:
             return made
-        training = {**made.training, _STATE: self.network.core.pack(self._carried)}
+        training = {**made.training, _STATE: gather_lanes(self.network.core.pack(self._carried), 0)}
         return Checkpoint(made.iteration, made.model, training, made.scalars)
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -283,7 +306,9 @@ class SupervisedTrainer:
         """
         restore_checkpoint(checkpoint, self.network, self.optimizer, others=(_STATE,))
         carried = checkpoint.training.get(_STATE)
-        self._carried = None if carried is None else self.network.core.unpack(carried.to(self._device))
+        self._carried = (
+            None if carried is None else self.network.core.unpack(self._share.of(carried, 0).to(self._device))
+        )
         self.finished_iterations = checkpoint.iteration
 
 
@@ -299,6 +324,8 @@ def evaluate_network(
 ) -> dict[str, float]:
     """Return a network's figures on all sequences of a split: loss, the task's figures, firing rate in Hz.
 
+    Several ranks share the batches among them, except where each goes on from the one before.
+
     Args:
         network: Not changed.
         task: What it is judged on.
@@ -312,6 +339,8 @@ def evaluate_network(
     losses, spikes, neuron_steps = 0.0, 0.0, 0
     state = None
     for number, given in enumerate(task.batches(split, batch_size)):
+        if not carry_state and number % world_size() != rank():
+            continue
         batch = given.to(device)
         size = batch.inputs.shape[1]
         if state is None or not carry_state or size != batch_size:
@@ -324,6 +353,10 @@ def evaluate_network(
             spikes += float(output.spikes.sum(dtype=torch.float64))
             neuron_steps += output.spikes.numel()
     scored = total(scores)
+    if not carry_state:
+        scored = global_scores(scored)
+        told = gather_json([losses, spikes, neuron_steps])
+        losses, spikes, neuron_steps = (sum(each) for each in zip(*told, strict=True))
     figures = {"loss": losses / scored[None].asked, **task.figures(scored)}
     # Spikes carry 1/dt, so their mean is a rate per ms.
     return figures | ({"firing_rate_hz": 1000 * spikes / neuron_steps} if neuron_steps else {})

@@ -16,6 +16,7 @@ from lsnn_gym.cores import LSNNState
 from lsnn_gym.engine import native
 from lsnn_gym.neurons import SpikingState
 from lsnn_gym.recurrent import NetworkSettings
+from lsnn_gym.training.distributed import Share
 
 LANES, STEPS = 4, 70
 """More steps than random numbers are drawn for at once."""
@@ -57,7 +58,7 @@ def tensors(state: LSNNState) -> tuple[torch.Tensor, ...]:
 
 @torch.no_grad()
 def act(kind: type[Actor] | type[NumpyActor], agent: ActorCritic, *, deterministic: bool = False):
-    actor = kind(agent, LANES, torch.Generator().manual_seed(5), deterministic=deterministic)
+    actor = kind(agent, Share.all_of(LANES), torch.Generator().manual_seed(5), deterministic=deterministic)
     to_environment = np.stack([actor.act(each) for each in observations()])
     return to_environment, actor.acts(), actor.settled_state()
 
@@ -126,7 +127,7 @@ def test_what_was_done_comes_out_again_exactly():
 )
 def test_the_quickest_actor_that_an_agent_can_have(agent, kind):
     made = agent()
-    assert type(make_actor(made, 2, torch.Generator())) is kind
+    assert type(make_actor(made, Share.all_of(2), torch.Generator())) is kind
     if kind is Actor:
         with pytest.raises(ValueError, match="expected an agent with an LSNN core"):
-            NumpyActor(made, 2, torch.Generator(), deterministic=False)
+            NumpyActor(made, Share.all_of(2), torch.Generator(), deterministic=False)

@@ -1,0 +1,130 @@
+"""From a command to a run under way: which experiment, which folder, begun or gone on with, by one process or many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from lsnn_gym.atomic import cannot_write, write_atomically
+from lsnn_gym.errors import UserError
+from lsnn_gym.experiment import Experiment, experiment_of, family_of, load_experiment
+from lsnn_gym.settings import to_yaml
+from lsnn_gym.training.distributed import from_writer, process_group, remember, remembered, world_size, writes
+from lsnn_gym.training.loop import resume, train
+from lsnn_gym.training.run_folder import RunFolder
+
+_RUN = "run"
+"""Name under which restarted workers find the run's folder."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run is to be; at most one of the three.
+
+    Attributes:
+        out: Parent of a new run's folder.
+        resume: A run to go on with.
+        folder: A run's folder itself, new or not.
+    """
+
+    out: Path | None = None
+    resume: Path | None = None
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to.
+
+    Attributes:
+        run: Its folder.
+        stopped_by: The signal that stopped it; None if it is complete.
+        writes: Whether this is the process that goes on to judge and draw.
+    """
+
+    run: RunFolder
+    stopped_by: str | None
+    writes: bool
+
+
+def planned_experiment(config: str | None, overrides: tuple[str, ...], place: Place) -> Experiment:
+    """Return the experiment that is to be trained.
+
+    Raises:
+        UserError: What is given does not go together, or does not describe an experiment.
+    """
+    if place.resume is not None:
+        if config is not None or overrides or place.out is not None or place.folder is not None:
+            raise UserError(
+                "--resume goes on with the run's own config.yaml: leave out CONFIG, --set, --out and --folder"
+            )
+        return experiment_of(RunFolder.open(place.resume))
+    if config is None:
+        raise UserError("expected a CONFIG (see `lsnn-gym list configs`), or --resume RUN")
+    if place.out is not None and place.folder is not None:
+        raise UserError("--folder is the run's folder itself and --out its parent: expected one of them")
+    return load_experiment(config, overrides)
+
+
+def train_or_go_on(experiment: Experiment, place: Place, *, show_progress: bool) -> Trained:
+    """Train an experiment until it is complete or a stop is asked for; under ``torchrun``, with the other ranks.
+
+    Workers that ``torchrun`` starts again after a fault go on from the last checkpoint of the run that they had
+    begun, also if there are more or fewer of them.
+    """
+    with process_group(experiment.train.device):
+        family = family_of(experiment)
+        # Whatever can be refused is refused before a folder is made.
+        trainer = family.make_trainer(experiment)
+        run = _folder(experiment, place)
+        done = resume(trainer, run)
+        if writes():
+            run.write_environment(seed=experiment.seed, ranks=world_size())
+            shared = f", {world_size()} ranks" if world_size() > 1 else ""
+            click.echo(
+                f"{run.path}: {f'going on after iteration {done}' if done else experiment.name}{shared}"
+            )
+        settings = experiment.train
+        stopped_by = train(
+            trainer,
+            run,
+            iterations=settings.iterations,
+            checkpoint_every=settings.checkpoint_every,
+            checkpoints_kept=settings.checkpoints_kept,
+            describe=family.headline,
+            show_progress=show_progress,
+        )
+        return Trained(run, stopped_by, writes())
+
+
+def _folder(experiment: Experiment, place: Place) -> RunFolder:
+    """Return the run's folder, the same on all ranks; rank 0 makes it if need be."""
+    begun = remembered(_RUN)
+    if begun is not None:
+        return RunFolder.open(begun)
+    path = from_writer(str(_begun(experiment, place).path) if writes() else None)
+    remember(_RUN, path)
+    return RunFolder(path)
+
+
+def _begun(experiment: Experiment, place: Place) -> RunFolder:
+    if place.resume is not None:
+        return RunFolder.open(place.resume)
+    if place.folder is None:
+        run = RunFolder.create(place.out or Path("runs"), experiment.name)
+    else:
+        run = RunFolder(place.folder)
+        if run.config.is_file():
+            if experiment_of(run) != experiment:
+                raise UserError(
+                    f"--folder {run.path}: there is a run with other settings; expected another folder"
+                )
+            return run
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(run.path, error) from error
+    write_atomically(run.config, to_yaml(experiment))
+    return run
