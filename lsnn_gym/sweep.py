@@ -229,7 +229,7 @@ def _study(plan: Plan, seed: int | None) -> optuna.Study:
             storage=storage,
             sampler=optuna.samplers.TPESampler(seed=seed),
             study_name=str(plan.base["name"]),
-            direction=plan.direction,
+            direction=plan.direction,  # type: ignore[arg-type]
             load_if_exists=True,
         )
     except OSError as error:

@@ -121,7 +121,7 @@ def test_the_matching_loss_looks_at_the_last_step_of_windows_that_ask():
     targets = torch.tensor([[0], [1], [-100], [0], [1]])
     inputs = shown(15, 1, seed=9)
     inputs[[2, 5, 11, 14]] = drawn
-    found = module.matching_loss(module(inputs), targets)
+    found = module.matching_losses(module(inputs), targets).mean()
     unit = nn.functional.normalize(module(drawn)[:, 0, :FEATURES], dim=1)
     likeness = (unit @ unit.T * FEATURES**0.5).exp()
     third = likeness[2, 0] / (likeness[2, 0] + likeness[2, 1])
@@ -140,7 +140,7 @@ def test_the_matching_loss_teaches_to_tell_classes_apart():
             [torch.randperm(12, generator=source(100 * number + i)) % 3 for i in range(8)], 1
         )
         pictures = patterns[classes] + torch.randn(12, 8, SIDE**2, generator=source(number))
-        loss = module.matching_loss(module(pictures), classes)
+        loss = module.matching_losses(module(pictures), classes).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -313,7 +313,8 @@ def remembered(name: str) -> str | None:
     return from_writer(found)
 
 
-def _job_store() -> dist.TCPStore:
+def _job_store() -> dist.Store:
     # Not the process group's store: each restart has a new one. This one is the launcher's and lives as long.
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    return dist.TCPStore(host, port, is_master=False, timeout=timedelta(seconds=30))
+    tcp_store: Any = dist.TCPStore  # type: ignore[attr-defined]
+    return tcp_store(host, port, is_master=False, timeout=timedelta(seconds=30))

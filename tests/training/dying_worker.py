@@ -20,5 +20,5 @@ def run_or_die(trainer: SupervisedTrainer) -> Figures:
 
 
 if __name__ == "__main__":
-    SupervisedTrainer.run_iteration = run_or_die
+    SupervisedTrainer.run_iteration = run_or_die  # type: ignore[method-assign]
     main()
