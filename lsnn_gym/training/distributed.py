@@ -74,11 +74,25 @@ def process_group(device: str) -> Iterator[None]:
     if device.startswith("cuda"):
         _take_gpu(device)
     # Plain numbers and text go through gloo even where gradients go through NCCL.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo")
+    _meet("cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo")
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _meet(backend: str) -> None:
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        dist.init_process_group(backend)
+        return
+    # The launcher's store outlives a restart, and has the addresses of workers that are dead: each start has its own.
+    start = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')} of {os.environ['WORLD_SIZE']} ranks"
+    dist.init_process_group(
+        backend,
+        store=dist.PrefixStore(f"{_KEPT}start {start}", _job_store()),
+        rank=int(os.environ["RANK"]),
+        world_size=int(os.environ["WORLD_SIZE"]),
+    )
 
 
 def _take_gpu(device: str) -> None:
@@ -314,6 +328,6 @@ def remembered(name: str) -> str | None:
 
 
 def _job_store() -> dist.TCPStore:
-    # Not the process group's store: each restart has a new one. This one is the launcher's and lives as long.
+    # The launcher's, which lives as long as the job.
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    return dist.TCPStore(host, port, is_master=False, timeout=timedelta(seconds=30))
+    return dist.TCPStore(host, port, is_master=False, timeout=timedelta(minutes=5))
