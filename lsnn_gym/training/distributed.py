@@ -24,6 +24,9 @@ from torch import Tensor, nn
 from lsnn_gym.errors import UserError
 from lsnn_gym.tasks.scoring import rate_loss, rate_penalty
 
+_stores: Any = dist
+"""Where the stores are: documented, but not marked as exported for type checkers."""
+
 _KEPT = "lsnn_gym/"
 """Begins the names of what the job's store keeps for restarted workers."""
 
@@ -89,7 +92,7 @@ def _meet(backend: str) -> None:
     start = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')} of {os.environ['WORLD_SIZE']} ranks"
     dist.init_process_group(
         backend,
-        store=dist.PrefixStore(f"{_KEPT}start {start}", _job_store()),
+        store=_stores.PrefixStore(f"{_KEPT}start {start}", _job_store()),
         rank=int(os.environ["RANK"]),
         world_size=int(os.environ["WORLD_SIZE"]),
     )
@@ -327,7 +330,7 @@ def remembered(name: str) -> str | None:
     return from_writer(found)
 
 
-def _job_store() -> dist.TCPStore:
+def _job_store() -> Any:
     # The launcher's, which lives as long as the job.
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    return dist.TCPStore(host, port, is_master=False, timeout=timedelta(minutes=5))
+    return _stores.TCPStore(host, port, is_master=False, timeout=timedelta(minutes=5))
