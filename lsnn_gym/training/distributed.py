@@ -24,6 +24,9 @@ from torch import Tensor, nn
 from lsnn_gym.errors import UserError
 from lsnn_gym.tasks.scoring import rate_loss, rate_penalty
 
+_stores: Any = dist
+"""Where the stores are: documented, but not marked as exported for type checkers."""
+
 _KEPT = "lsnn_gym/"
 """Begins the names of what the job's store keeps for restarted workers."""
 
@@ -74,11 +77,25 @@ def process_group(device: str) -> Iterator[None]:
     if device.startswith("cuda"):
         _take_gpu(device)
     # Plain numbers and text go through gloo even where gradients go through NCCL.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo")
+    _meet("cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo")
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _meet(backend: str) -> None:
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        dist.init_process_group(backend)
+        return
+    # The launcher's store outlives a restart, and has the addresses of workers that are dead: each start has its own.
+    start = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')} of {os.environ['WORLD_SIZE']} ranks"
+    dist.init_process_group(
+        backend,
+        store=_stores.PrefixStore(f"{_KEPT}start {start}", _job_store()),
+        rank=int(os.environ["RANK"]),
+        world_size=int(os.environ["WORLD_SIZE"]),
+    )
 
 
 def _take_gpu(device: str) -> None:
@@ -313,8 +330,7 @@ def remembered(name: str) -> str | None:
     return from_writer(found)
 
 
-def _job_store() -> dist.Store:
-    # Not the process group's store: each restart has a new one. This one is the launcher's and lives as long.
+def _job_store() -> Any:
+    # The launcher's, which lives as long as the job.
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    tcp_store: Any = dist.TCPStore  # type: ignore[attr-defined]
-    return tcp_store(host, port, is_master=False, timeout=timedelta(seconds=30))
+    return _stores.TCPStore(host, port, is_master=False, timeout=timedelta(minutes=5))

@@ -12,11 +12,11 @@ from lsnn_gym.training.supervised import SupervisedTrainer
 run_iteration = SupervisedTrainer.run_iteration
 
 
-def run_or_die(trainer: SupervisedTrainer) -> Figures:
+def run_or_die(self: SupervisedTrainer) -> Figures:
     first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
-    if os.environ["RANK"] == "1" and trainer.finished_iterations == (2 if first else 4):
+    if os.environ["RANK"] == "1" and self.finished_iterations == (2 if first else 4):
         os.kill(os.getpid(), signal.SIGKILL if first else signal.SIGTERM)
-    return run_iteration(trainer)
+    return run_iteration(self)
 
 
 if __name__ == "__main__":

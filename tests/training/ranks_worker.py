@@ -42,7 +42,7 @@ class Uneven(gym.Env[Any, Any]):
         return self.np_random.uniform(-1, 1, 2).astype(np.float32)
 
 
-gym.register("tests/Uneven-v0", Uneven)  # type: ignore[arg-type]
+gym.register("tests/Uneven-v0", lambda **_: Uneven())
 
 SPARSE = {"kind": "deep_r", "connectivity": 0.5, "l1": 0.5, "temperature": 1e-4}
 NETWORK = {
