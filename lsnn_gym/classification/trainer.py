@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from lsnn_gym.classification.boosting import Boost
 from lsnn_gym.classification.evaluation import Judgement, judge, judge_batch
 from lsnn_gym.classification.examples import Divided
 from lsnn_gym.rules.antlr.losses import clip_gradients_
@@ -45,6 +46,9 @@ class ClassificationTrainSettings(TrainSettings):
     checkpoint_every: int = Field(default=10, ge=1, description="parts between checkpoints")
     optimizer: LayeredOptimizerName = Field(default="adamw", description="adamw decouples the weight decay")
     learning_rate: float = Field(default=5e-4, gt=0, description="at the start")
+    layer_rates: tuple[float, ...] = Field(
+        default=(), description="factors on the learning rate, one a layer that learns; by default 1"
+    )
     learning_rate_schedule: Literal["constant", "step", "inverse-root"] = Field(
         default="constant",
         description="step: times learning_rate_decay; inverse-root: over the root of the epoch's number from 1",
@@ -111,11 +115,13 @@ class ClassificationTrainer:
             name=settings.optimizer,
             weight_decay=settings.weight_decay,
             fused=True,
+            layer_rates=settings.layer_rates,
         )
         self._device = next(network.parameters()).device
         self._chosen: dict[str, Tensor] = {}
         self._chosen_accuracy = -1.0
         self._chosen_epoch = 0
+        self._boost = Boost(data.train.labels) if network.boosts else None
 
     @property
     def batches_per_epoch(self) -> int:
@@ -149,6 +155,8 @@ class ClassificationTrainer:
         figures["learning_rate"] = rate
         self.finished_iterations += 1
         if part + 1 == settings.parts_per_epoch:
+            if self._boost is not None:
+                figures["largest_sample_weight"] = self._boost.end_epoch()
             figures |= self._judge(epoch + 1)
         return figures
 
@@ -158,10 +166,13 @@ class ClassificationTrainer:
         labels = self.data.train.labels[index].to(self._device)
         network.draws.manual_seed(derived_seed(self.seed, "dropout", number))
         signals = network(inputs)
-        loss = network.loss(signals, labels)
+        weights = None if self._boost is None else self._boost.weights[index].to(self._device)
+        loss = network.weighted_loss(signals, labels, weights)
         norm = step(self.optimizer, loss, settings.max_gradient_norm, self._cut_gradients)
         if settings.largest_weight is not None:
             clip_weights_(network.parameters(), settings.largest_weight)
+        if self._boost is not None:
+            self._boost.decided[index] = network.decide(signals).classes.cpu()
         return judge_batch(network, signals, labels, loss), norm
 
     def _cut_gradients(self, parameters: Sequence[Tensor]) -> None:
@@ -188,6 +199,7 @@ class ClassificationTrainer:
         """Return everything needed to go on from here, with the weights that validation chose so far."""
         made = make_checkpoint(self.finished_iterations, self.network, self.optimizer)
         training = dict(made.training) | {CHOSEN + name: each for name, each in self._chosen.items()}
+        training |= {} if self._boost is None else self._boost.tensors()
         chosen = {"epoch": self._chosen_epoch, "validation_accuracy": self._chosen_accuracy}
         return Checkpoint(made.iteration, made.model, training, {**made.scalars, "chosen": chosen})
 
@@ -198,9 +210,12 @@ class ClassificationTrainer:
             UserError: If it belongs to another network or optimiser.
         """
         chosen = chosen_weights(checkpoint)
-        restore_checkpoint(
-            checkpoint, self.network, self.optimizer, others=[CHOSEN + name for name in chosen]
-        )
+        others = [CHOSEN + name for name in chosen]
+        if self._boost is not None:
+            others += self._boost.tensors()
+        restore_checkpoint(checkpoint, self.network, self.optimizer, others)
+        if self._boost is not None:
+            self._boost.restore(checkpoint)
         self._chosen = {name: each.to(self._device) for name, each in chosen.items()}
         if self._chosen:
             self._chosen_epoch = checkpoint.scalars["chosen"]["epoch"]

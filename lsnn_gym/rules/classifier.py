@@ -38,6 +38,17 @@ class Classifier(nn.Module, ABC):
     def loss(self, signals: tuple[Signal, ...], labels: Tensor) -> Tensor:
         """Return the loss of what ``forward`` returned, given the true classes ``[B]``."""
 
+    @property
+    def boosts(self) -> bool:
+        """Return whether examples that were decided wrongly weigh more in the next epoch."""
+        return False
+
+    def weighted_loss(
+        self, signals: tuple[Signal, ...], labels: Tensor, sample_weight: Tensor | None
+    ) -> Tensor:
+        """Return what is learnt by: the loss, with factors of the samples ``[B]`` where the rule ``boosts``."""
+        return self.loss(signals, labels)
+
     @abstractmethod
     def decide(self, signals: tuple[Signal, ...]) -> Decision:
         """Return which classes the network decided for."""
