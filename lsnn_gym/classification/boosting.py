@@ -46,5 +46,7 @@ class Boost:
         for name, each in found.items():
             if each is None or each.shape != self.labels.shape:
                 what = "nothing" if each is None else f"{len(each)} examples"
-                raise UserError(f"the checkpoint has {what} under {name!r}: expected {len(self.labels)} examples")
+                raise UserError(
+                    f"the checkpoint has {what} under {name!r}: expected {len(self.labels)} examples"
+                )
         self.weights, self.decided = (each.clone() for each in found.values() if each is not None)

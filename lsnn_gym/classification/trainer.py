@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -28,6 +30,7 @@ from lsnn_gym.training.optimization import (
     set_learning_rate,
     step,
 )
+from lsnn_gym.training.results import MemoryGrowth
 from lsnn_gym.training.train_settings import TrainSettings
 
 CHOSEN = "chosen:"
@@ -121,6 +124,8 @@ class ClassificationTrainer:
         self._chosen: dict[str, Tensor] = {}
         self._chosen_accuracy = -1.0
         self._chosen_epoch = 0
+        self._costs: dict[str, float] = {}
+        self._is_fresh = True
         self._boost = Boost(data.train.labels) if network.boosts else None
 
     @property
@@ -141,12 +146,20 @@ class ClassificationTrainer:
         )
         size = settings.batch_size
         self.network.train()
-        judgement, norms = Judgement(), []
+        judgement, norms, memory = Judgement(), [], None
+        started = time.perf_counter()
         for number in range(*bounds):
             index = order[number * size : (number + 1) * size]
-            found, norm = self._improve(index, epoch * self.batches_per_epoch + number)
+            with MemoryGrowth() if self._is_fresh else nullcontext() as growth:
+                found, norm = self._improve(index, epoch * self.batches_per_epoch + number)
+            if growth is not None:
+                memory = growth.bytes
+                self._is_fresh = False
             judgement = judgement.plus(found)
             norms.append(norm)
+        self._costs = {"learning_seconds": time.perf_counter() - started, "samples": judgement.examples}
+        if memory is not None:
+            self._costs["memory_per_sample_bytes"] = memory / size
         self.network.eval()
         figures: Figures = {"iteration": self.finished_iterations + 1, "epoch": epoch + 1}
         figures |= judgement.figures()
@@ -159,6 +172,10 @@ class ClassificationTrainer:
                 figures["largest_sample_weight"] = self._boost.end_epoch()
             figures |= self._judge(epoch + 1)
         return figures
+
+    def costs(self) -> dict[str, float]:
+        """Return seconds of learning and samples of the last part, and the memory of the process's first batch."""
+        return self._costs
 
     def _improve(self, index: Tensor, number: int) -> tuple[Judgement, Tensor]:
         settings, network = self.settings, self.network

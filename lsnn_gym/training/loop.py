@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tqdm import tqdm
 
@@ -38,6 +38,15 @@ class Trainer(Protocol):
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint."""
+        ...
+
+
+@runtime_checkable
+class MeasuresCosts(Protocol):
+    """A trainer that says what an iteration took."""
+
+    def costs(self) -> Mapping[str, float]:
+        """Return seconds, memory and the like of the last iteration, by name."""
         ...
 
 
@@ -101,7 +110,9 @@ def train(
             seconds = time.perf_counter() - started
             speed = (figures.get("environment_steps") or figures.get("simulation_steps") or 0) / seconds
             metrics.append(figures)
-            times = {"seconds": seconds, "steps_per_second": speed}
+            times: dict[str, float] = {"seconds": seconds, "steps_per_second": speed}
+            if isinstance(trainer, MeasuresCosts):
+                times |= trainer.costs()
             timing.append({"iteration": figures["iteration"], **times})
             events.log(trainer.finished_iterations, figures | times)
             bar.set_postfix({**describe(figures), "steps/s": f"{speed:,.0f}"}, refresh=False)

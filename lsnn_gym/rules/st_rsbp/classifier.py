@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -14,6 +15,7 @@ from lsnn_gym.rules.architecture import Convolution, Dense, Placed, Pool
 from lsnn_gym.rules.classifier import Classifier, ClassifierSettings
 from lsnn_gym.rules.decisions import Decision, decide_by_most
 from lsnn_gym.rules.layers import LayeredNetwork, Signal
+from lsnn_gym.rules.st_rsbp.layers import SpikingLayer
 from lsnn_gym.rules.st_rsbp.losses import count_loss, wish_for_labels
 from lsnn_gym.rules.st_rsbp.network import (
     ConvolutionLayer,
@@ -23,6 +25,7 @@ from lsnn_gym.rules.st_rsbp.network import (
     st_rsbp_network,
 )
 from lsnn_gym.rules.st_rsbp.penalty import ExponentialPenalty
+from lsnn_gym.rules.st_rsbp.recurrent import RecurrentLayer
 from lsnn_gym.rules.st_rsbp.rule import Recurrence, RSBPRule
 
 
@@ -30,42 +33,60 @@ class STRSBPSettings(ClassifierSettings):
     """ST-RSBP: errors of spike counts by what whole trains do to each other (Zhang, Li, NeurIPS 2019)."""
 
     needs_spikes: ClassVar[bool] = True
+    pools_fire: ClassVar[bool] = True
+    without_loss: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("kernel", "latency", "train"),
+        "its errors are of spike counts, whenever the spikes come; expected 'count' or 'softmax'",
+    )
 
     kind: Literal["st-rsbp"] = "st-rsbp"
     tau_membrane: float = Field(default=64.0, ge=1, description="in steps")
     tau_synapse: float = Field(default=8.0, ge=1, description="in steps")
     refractory_period: int = Field(default=2, ge=0, description="in steps")
     thresholds: tuple[float, ...] = Field(
-        default=(20.0,), min_length=1, description="one a layer, pools and the output included, or one for all"
+        default=(20.0,),
+        min_length=1,
+        description="one a layer, pools and the output included, or one for all",
     )
     inhibition: float = Field(default=1.0, ge=0, description="of output neurons among each other")
-    initial_weight: float = Field(default=1.0, gt=0, description="weights are uniform up to it on either side of 0")
+    initial_weight: float = Field(
+        default=1.0, gt=0, description="weights are uniform up to it on either side of 0"
+    )
     grid: tuple[int, int, int] | None = Field(
-        default=None, description="sides of recurrent layers' grids; by default 5 x 5 x n, or nearest to a cube"
+        default=None,
+        description="sides of recurrent layers' grids; by default 5 x 5 x n, or nearest to a cube",
     )
     learns_recurrence: bool = Field(default=True, description="whether weights within recurrent layers learn")
     recurrence: Literal["intended", "released", "full"] = Field(
-        default="intended", description="what recurrent layers solve for; released is what the authors' program does"
+        default="intended",
+        description="what recurrent layers solve for; released is what the authors' program does",
     )
-    silent_ratio: float = Field(default=0.5, ge=0, description="derivative by the count of or onto a silent neuron")
+    silent_ratio: float = Field(
+        default=0.5, ge=0, description="derivative by the count of or onto a silent neuron"
+    )
     smallest_divisor: float = Field(
         default=0.0, ge=0, description="layers without recurrence keep their divisor this far from 0"
     )
     continuous_psp: bool = Field(
-        default=False, description="whether convolutions and pools use the S-PSP of continuous time, as published"
+        default=False,
+        description="whether convolutions and pools use the S-PSP of continuous time, as published",
     )
     loss: Literal["count", "softmax"] = Field(
         default="count", description="distance from wanted counts, or cross-entropy of the counts"
     )
     desired_count: int = Field(default=35, ge=1, description="of the true class's spikes")
     undesired_count: int = Field(default=5, ge=0, description="of every other class's spikes, for loss count")
-    margin: float = Field(default=5.0, ge=0, description="counts no farther off are left alone, for loss count")
+    margin: float = Field(
+        default=5.0, ge=0, description="counts no farther off are left alone, for loss count"
+    )
     softmax_beta: float = Field(default=0.2, gt=0, description="of loss softmax, per spike")
     boosted: bool = Field(
         default=True, description="whether examples decided wrongly weigh more from the next epoch on"
     )
     penalty: float = Field(
-        default=0.0, ge=0, description="strength of the exponential penalty of weights, a sample; published: 10"
+        default=0.0,
+        ge=0,
+        description="strength of the exponential penalty of weights, a sample; published: 10",
     )
     penalty_beta: float = Field(default=0.04, gt=0, description="its steepness")
     penalty_limit: float = Field(default=8.0, gt=0, description="its scale of weights")
@@ -186,6 +207,14 @@ class STRSBPClassifier(Classifier):
         logits = settings.softmax_beta * output.values.sum(0)
         losses = F.cross_entropy(logits, labels, reduction="none")
         return (losses if sample_weight is None else losses * sample_weight).sum() + wish
+
+    def within(self) -> list[Tensor | None]:
+        """Return the synapses within reservoirs, and those by which output neurons inhibit each other."""
+        found: list[Tensor | None] = []
+        for layer in self.network.layers:
+            own = layer.same_layer() if isinstance(layer, RecurrentLayer | SpikingLayer) else None
+            found.append(None if own is None else own.detach().count_nonzero(0))
+        return found
 
     def decide(self, signals: tuple[Signal, ...]) -> Decision:
         """Return the class that fired most."""
