@@ -103,7 +103,7 @@ class ClassifierSettings(Settings, ABC):
     @classmethod
     def _check_loss(cls, given: Any) -> Any:
         if isinstance(given, str) and given in cls.without_loss:
-            raise ValueError(f"{given!r} is not for this rule: {cls.without_loss[given]}")
+            raise ValueError(f"no loss of this rule: {cls.without_loss[given]}")
         return given
 
     def check_layers(self, layers: Iterable[Layer]) -> None:

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from lsnn_gym.rules.architecture import Dense
@@ -24,6 +25,7 @@ class LSTMSettings(ClassifierSettings):
     without_images: ClassVar[str | None] = "an LSTM sees rows or steps one after another"
 
     kind: Literal["lstm"] = "lstm"
+    loss: Literal["softmax"] = Field(default="softmax", description="cross-entropy of the outputs")
 
     def make(
         self,

@@ -17,8 +17,7 @@ from lsnn_gym.rules.decisions import Decision
 from lsnn_gym.rules.layers import Signal, check_labels
 
 ONLY_CROSS_ENTROPY = dict.fromkeys(
-    ("count", "kernel", "latency", "softmax", "train"),
-    "without spikes there is cross-entropy only, which needs no key",
+    ("count", "kernel", "latency", "train"), "without spikes there is cross-entropy only, 'softmax'"
 )
 """Why networks without spikes have none of the losses of spikes."""
 
@@ -30,6 +29,7 @@ class MLPSettings(ClassifierSettings):
     without_recurrence: ClassVar[str | None] = "it has no time; 'lstm' has"
 
     kind: Literal["mlp"] = "mlp"
+    loss: Literal["softmax"] = Field(default="softmax", description="cross-entropy of the outputs")
     dropout: float = Field(
         default=0.0, ge=0, lt=1, description="share of values that dense layers lose in training"
     )

@@ -168,7 +168,7 @@ def test_reservoirs_get_the_published_grids():
         ({"rule": {"desired_count": 14}}, "desired_count is 14 in 40 steps: expected at most 13"),
         ({"rule": {"thresholds": [4.0, 4.0, 4.0]}}, "thresholds is .*: expected 1 or 2 numbers above 0"),
         ({"rule": {"grid": [2, 2, 2]}}, r"grid is \[2, 2, 2\]: expected sides of 30 neurons"),
-        ({"rule": {"loss": "latency"}}, "'latency' is not for this rule: its errors are of spike counts"),
+        ({"rule": {"loss": "latency"}}, "no loss of this rule: its errors are of spike counts"),
         ({"coding": {"kind": "repeat"}}, "rule 'st-rsbp' learns from spikes"),
     ],
     ids=lambda each: "" if isinstance(each, dict) else each[:14],
