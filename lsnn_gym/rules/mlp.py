@@ -16,7 +16,7 @@ from lsnn_gym.rules.classifier import Classifier, ClassifierSettings
 from lsnn_gym.rules.decisions import Decision
 from lsnn_gym.rules.layers import Signal, check_labels
 
-ONLY_CROSS_ENTROPY = dict.fromkeys(
+ONLY_CROSS_ENTROPY: Mapping[str, str] = dict.fromkeys(
     ("count", "kernel", "latency", "train"), "without spikes there is cross-entropy only, 'softmax'"
 )
 """Why networks without spikes have none of the losses of spikes."""

@@ -15,7 +15,9 @@ from lsnn_gym.comparison import load_comparison, plan
 from lsnn_gym.errors import UserError
 from lsnn_gym.experiment import experiment_of
 from lsnn_gym.families.classification import ClassificationExperiment
+from lsnn_gym.rules.antlr.classifier import AntlrSettings
 from lsnn_gym.rules.architecture import parse_architecture, place_layers
+from lsnn_gym.rules.lstm import LSTMClassifier
 from lsnn_gym.rules.operations import fan_outs
 from tests.classification.test_st_rsbp import small
 from tests.classification.test_trainer import experiment, trained, trainer
@@ -86,13 +88,14 @@ def test_without_spikes_every_weight_counts():
 
 def test_an_lstm_reads_images_row_by_row():
     made = trainer(rule={"kind": "lstm"}, architecture="12", coding={"kind": "repeat", "steps": 3})
+    assert isinstance(made.network, LSTMClassifier)
     inputs = made.data.test.inputs(torch.arange(4), 0)
     with torch.no_grad():
         (signal,) = made.network(inputs)
-        state, (layer,) = None, made.network.layers  # type: ignore[misc]
+        state, layer = None, made.network.layers[0]
         for row in range(8):
             out, state = layer(inputs[0, None, :, 0, row], state)
-        torch.testing.assert_close(signal.values, made.network.readout(out))  # type: ignore[operator]
+        torch.testing.assert_close(signal.values, made.network.readout(out))
 
 
 def test_an_lstm_learns_the_digits():
@@ -142,9 +145,12 @@ def test_an_lstm_needs_a_layer():
 
 def test_rules_of_fashion_mnist_share_data_spikes_and_epochs(tmp_path: Path):
     _, runs = plan(load_comparison(["rules-fashion-mnist"], (), (1,)), tmp_path)
-    found = {each.variant: experiment_of(each.run) for each in runs}
+    found: dict[str, ClassificationExperiment] = {}
+    for each in runs:
+        made = experiment_of(each.run)
+        assert isinstance(made, ClassificationExperiment)
+        found[each.variant] = made
     assert {"bptt", "tssl-bp", "st-rsbp", "antlr", "mlp", "lstm"} <= set(found)
-    assert all(isinstance(each, ClassificationExperiment) for each in found.values())
     for name in ("data", "coding", "evaluate"):
         assert len({repr(getattr(each, name)) for each in found.values()}) == 1
     assert {each.architecture for name, each in found.items() if name != "lstm"} == {"400-400"}
@@ -154,7 +160,12 @@ def test_rules_of_fashion_mnist_share_data_spikes_and_epochs(tmp_path: Path):
 
 def test_halves_of_antlr_share_loss_and_decision(tmp_path: Path):
     _, runs = plan(load_comparison(["antlr-halves-mnist"], (), (1,)), tmp_path)
-    rules = {each.variant: experiment_of(each.run).rule for each in runs}
+    rules: dict[str, AntlrSettings] = {}
+    for each in runs:
+        made = experiment_of(each.run)
+        assert isinstance(made, ClassificationExperiment)
+        assert isinstance(made.rule, AntlrSettings)
+        rules[each.variant] = made.rule
     assert {(each.loss, each.decision) for each in rules.values()} == {("latency", "first")}
     assert {(rules[name].activation, rules[name].timing) for name in ("activation", "timing", "antlr")} == {
         (1, 0),

@@ -47,7 +47,7 @@ def small(**changes: Any) -> dict[str, Any]:
     [
         (0.6, {}),
         (0.6, {"rule": {"loss": "softmax", "boosted": False}}),
-        (0.5, {"train": {"epochs": 1, "batch_size": 1, "learning_rate": 0.005}}),
+        (0.4, {"train": {"epochs": 1, "batch_size": 1, "learning_rate": 0.01}}),
         (
             0.4,
             {

@@ -134,9 +134,10 @@ def st_rsbp_network(
             case HiddenLayer(int(size)):
                 layers.append(dense(inputs, size, own, rule, **drawn))
                 inputs = size
-            case HiddenLayer(size):
-                layers.append(reservoir(inputs, size, own, rule, **drawn))
-                layers[-1].recurrent_weight.requires_grad_(each.learns_recurrence)
+            case HiddenLayer((a, b, c)):
+                layer = reservoir(inputs, (a, b, c), own, rule, **drawn)
+                layer.recurrent_weight.requires_grad_(each.learns_recurrence)
+                layers.append(layer)
                 inputs = each.num_neurons
     last = output(inputs, outputs, neuron(output_threshold), rule, inhibition=inhibition, **drawn)
     return LayeredNetwork([*layers, last])
