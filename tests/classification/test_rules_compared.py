@@ -92,7 +92,7 @@ def test_an_lstm_reads_images_row_by_row():
     inputs = made.data.test.inputs(torch.arange(4), 0)
     with torch.no_grad():
         (signal,) = made.network(inputs)
-        state, layer = None, made.network.layers[0]
+        state, out, layer = None, inputs, made.network.layers[0]
         for row in range(8):
             out, state = layer(inputs[0, None, :, 0, row], state)
         torch.testing.assert_close(signal.values, made.network.readout(out))
