@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from lsnn_gym.atomic import cannot_write, write_atomically
 from lsnn_gym.errors import UserError
 from lsnn_gym.experiment import Experiment, config_path, experiment_from, experiment_of, family_of
-from lsnn_gym.pictures import CurveGroup, comparison_curves
+from lsnn_gym.pictures import CurveGroup, TradePoint, comparison_curves, trade_off
 from lsnn_gym.plain_yaml import read_yaml
 from lsnn_gym.settings import Settings, apply_overrides, assign, to_yaml, validate
 from lsnn_gym.training.metrics import read_metrics
@@ -231,12 +231,18 @@ def _spread(rows: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
 
 
 _COLUMNS = {
-    "firing_rate_hz": ("firing rate (Hz)", 1.0),
-    "connections": ("connections", 1.0),
-    "train_seconds": ("training (s)", 1.0),
-    "peak_memory_bytes": ("peak memory (MiB)", 2.0**-20),
+    "firing_rate_hz": ("firing rate (Hz)", 1.0, 0),
+    "spikes_per_neuron": ("spikes a neuron and sample", 1.0, 2),
+    "spikes": ("spikes a sample", 1.0, 0),
+    "spikes_until_decision": ("until the decision", 1.0, 0),
+    "synaptic_operations": ("synaptic operations (thousands)", 1e-3, 0),
+    "connections": ("connections", 1.0, 0),
+    "seconds_per_sample": ("learning (ms a sample)", 1e3, 2),
+    "memory_per_sample_bytes": ("memory (KiB a sample)", 2.0**-10, 0),
+    "train_seconds": ("training (s)", 1.0, 0),
+    "peak_memory_bytes": ("peak memory (MiB)", 2.0**-20, 0),
 }
-"""Key to heading and factor."""
+"""Key to heading, factor and decimals."""
 
 
 def markdown_table(found: Mapping[str, Any]) -> str:
@@ -248,7 +254,7 @@ def markdown_table(found: Mapping[str, Any]) -> str:
     lines = [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
     for name, row in variants.items():
         cells = [name, _cell(row, figure, 1.0, 3)]
-        cells += [_cell(row, key, _COLUMNS[key][1], 0) for key in keys]
+        cells += [_cell(row, key, *_COLUMNS[key][1:]) for key in keys]
         lines.append(f"| {' | '.join([*cells, str(len(row['seeds']))])} |")
     return "\n".join(lines)
 
@@ -264,6 +270,8 @@ def _cell(row: Mapping[str, Any], key: str, factor: float, digits: int) -> str:
 def write_report(folder: Path, runs: Sequence[PlannedRun]) -> dict[str, Any]:
     """Write ``results.json``, ``results.md`` and ``comparison.png``; return the results.
 
+    Of variants that count spikes there is ``by_spikes.png`` too, the figure against the spikes of a sample.
+
     Raises:
         UserError: A file cannot be written, or matplotlib is not installed.
     """
@@ -272,7 +280,19 @@ def write_report(folder: Path, runs: Sequence[PlannedRun]) -> dict[str, Any]:
     write_atomically(folder / "results.md", markdown_table(found) + "\n")
     groups = list(_curves(runs))
     comparison_curves(groups, found["figure"], folder / "comparison.png", title=folder.name)
+    points = _by_spikes(found)
+    if points:
+        trade_off(points, "spikes a sample", found["figure"], folder / "by_spikes.png", title=folder.name)
     return found
+
+
+def _by_spikes(found: Mapping[str, Any]) -> list[TradePoint]:
+    """Return spikes and figure of each seed of each variant that has spikes."""
+    return [
+        TradePoint(name, [(each["spikes"], each[found["figure"]]) for each in row["seeds"].values()])
+        for name, row in found["variants"].items()
+        if row["mean"].get("spikes") is not None
+    ]
 
 
 def _curves(runs: Sequence[PlannedRun]) -> Iterator[CurveGroup]:

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from lsnn_gym.comparison import is_comparison
 from lsnn_gym.experiment import config_names, load_experiment
 from lsnn_gym.families.classification import ClassificationExperiment
+from lsnn_gym.plain_yaml import read_yaml
 from lsnn_gym.rules.registry import RULES
 from lsnn_gym.training.run_folder import RunFolder
 from tests.classification.test_trainer import DIGITS
@@ -168,13 +170,17 @@ def test_configs_of_rules_say_paper_figure_and_time(capsys):
     capsys.readouterr()
     assert run("list", "configs") == 0
     listed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    ours = [name for name in config_names() if name.startswith(("tssl-bp", "antlr", "bptt", "mlp"))]
+    rules = ("tssl-bp", "antlr", "bptt", "mlp", "st-rsbp")
+    single = [name for name in config_names() if not is_comparison(read_yaml(config_names()[name]))]
+    ours = [name for name in single if name.startswith(rules)]
     assert len(ours) >= 12
     for name in ours:
         assert isinstance(load_experiment(name), ClassificationExperiment)
         assert re.search(r"\d+(\.\d+)? (s|min|h) an epoch", listed[name]), listed[name]
         if name.startswith("tssl-bp") and "fsdd" not in name:
             assert re.search(r"Zhang, Li, NeurIPS 2020: \d\d\.\d\d ± 0\.\d\d %", listed[name])
+        if name.startswith("st-rsbp"):
+            assert re.search(r"Zhang, Li, NeurIPS 2019: \d\d\.\d\d %", listed[name])
 
 
 def test_rules_are_listed(capsys):

@@ -256,7 +256,10 @@ def test_tasks_beside_need_a_spiking_network(core: str, tmp_path: Path, capsys):
 
 @pytest.mark.parametrize(
     ("what", "names"),
-    [("tasks", TASK_NAMES.split(", ")), ("rules", ["bptt", "eprop", "antlr", "bptt", "mlp", "tssl-bp"])],
+    [
+        ("tasks", TASK_NAMES.split(", ")),
+        ("rules", ["bptt", "eprop", "antlr", "bptt", "lstm", "mlp", "st-rsbp", "tssl-bp"]),
+    ],
 )
 def test_list_names_tasks_and_rules_with_what_they_are(what: str, names: list[str], capsys):
     capsys.readouterr()

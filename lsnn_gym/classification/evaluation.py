@@ -31,6 +31,7 @@ class Judgement(NamedTuple):
         spikes: Of all neurons.
         spikes_until_decision: Those up to the step of the decision.
         neurons: Of the network; 0 without spikes.
+        operations: At synapses; 0 where they are not counted.
     """
 
     examples: int = 0
@@ -41,6 +42,7 @@ class Judgement(NamedTuple):
     spikes: int = 0
     spikes_until_decision: int = 0
     neurons: int = 0
+    operations: float = 0.0
 
     def plus(self, other: Judgement) -> Judgement:
         """Return both together, of the same network."""
@@ -58,6 +60,8 @@ class Judgement(NamedTuple):
             found["spikes_until_decision"] = self.spikes_until_decision / self.examples
             found["steps"] = self.steps / self.examples
             found["steps_until_decision"] = self.decision_steps / self.examples
+        if self.operations:
+            found["synaptic_operations"] = self.operations / self.examples
         return found
 
 
@@ -110,6 +114,10 @@ def judge(network: Classifier, examples: Examples, batch_size: int) -> Judgement
         inputs = examples.inputs(index, _CODING_SEED + part.start).to(device)
         labels = examples.labels[index].to(device)
         signals = network(inputs)
-        found = found.plus(judge_batch(network, signals, labels, network.loss(signals, labels)))
+        judged = judge_batch(network, signals, labels, network.loss(signals, labels))
+        operations = network.operations(inputs, signals)
+        if operations is not None:
+            judged = judged._replace(operations=float(operations.sum()))
+        found = found.plus(judged)
     network.train(was_training)
     return found

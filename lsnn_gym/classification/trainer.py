@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from lsnn_gym.classification.boosting import Boost
 from lsnn_gym.classification.evaluation import Judgement, judge, judge_batch
 from lsnn_gym.classification.examples import Divided
 from lsnn_gym.rules.antlr.losses import clip_gradients_
@@ -27,6 +30,7 @@ from lsnn_gym.training.optimization import (
     set_learning_rate,
     step,
 )
+from lsnn_gym.training.results import MemoryGrowth
 from lsnn_gym.training.train_settings import TrainSettings
 
 CHOSEN = "chosen:"
@@ -45,6 +49,9 @@ class ClassificationTrainSettings(TrainSettings):
     checkpoint_every: int = Field(default=10, ge=1, description="parts between checkpoints")
     optimizer: LayeredOptimizerName = Field(default="adamw", description="adamw decouples the weight decay")
     learning_rate: float = Field(default=5e-4, gt=0, description="at the start")
+    layer_rates: tuple[float, ...] = Field(
+        default=(), description="factors on the learning rate, one a layer that learns; by default 1"
+    )
     learning_rate_schedule: Literal["constant", "step", "inverse-root"] = Field(
         default="constant",
         description="step: times learning_rate_decay; inverse-root: over the root of the epoch's number from 1",
@@ -111,11 +118,15 @@ class ClassificationTrainer:
             name=settings.optimizer,
             weight_decay=settings.weight_decay,
             fused=True,
+            layer_rates=settings.layer_rates,
         )
         self._device = next(network.parameters()).device
         self._chosen: dict[str, Tensor] = {}
         self._chosen_accuracy = -1.0
         self._chosen_epoch = 0
+        self._costs: dict[str, float] = {}
+        self._is_fresh = True
+        self._boost = Boost(data.train.labels) if network.boosts else None
 
     @property
     def batches_per_epoch(self) -> int:
@@ -135,12 +146,20 @@ class ClassificationTrainer:
         )
         size = settings.batch_size
         self.network.train()
-        judgement, norms = Judgement(), []
+        judgement, norms, memory = Judgement(), [], None
+        started = time.perf_counter()
         for number in range(*bounds):
             index = order[number * size : (number + 1) * size]
-            found, norm = self._improve(index, epoch * self.batches_per_epoch + number)
+            with MemoryGrowth() if self._is_fresh else nullcontext() as growth:
+                found, norm = self._improve(index, epoch * self.batches_per_epoch + number)
+            if growth is not None:
+                memory = growth.bytes
+                self._is_fresh = False
             judgement = judgement.plus(found)
             norms.append(norm)
+        self._costs = {"learning_seconds": time.perf_counter() - started, "samples": judgement.examples}
+        if memory is not None:
+            self._costs["memory_per_sample_bytes"] = memory / size
         self.network.eval()
         figures: Figures = {"iteration": self.finished_iterations + 1, "epoch": epoch + 1}
         figures |= judgement.figures()
@@ -149,8 +168,14 @@ class ClassificationTrainer:
         figures["learning_rate"] = rate
         self.finished_iterations += 1
         if part + 1 == settings.parts_per_epoch:
+            if self._boost is not None:
+                figures["largest_sample_weight"] = self._boost.end_epoch()
             figures |= self._judge(epoch + 1)
         return figures
+
+    def costs(self) -> dict[str, float]:
+        """Return seconds of learning and samples of the last part, and the memory of the process's first batch."""
+        return self._costs
 
     def _improve(self, index: Tensor, number: int) -> tuple[Judgement, Tensor]:
         settings, network = self.settings, self.network
@@ -158,10 +183,13 @@ class ClassificationTrainer:
         labels = self.data.train.labels[index].to(self._device)
         network.draws.manual_seed(derived_seed(self.seed, "dropout", number))
         signals = network(inputs)
-        loss = network.loss(signals, labels)
+        weights = None if self._boost is None else self._boost.weights[index].to(self._device)
+        loss = network.weighted_loss(signals, labels, weights)
         norm = step(self.optimizer, loss, settings.max_gradient_norm, self._cut_gradients)
         if settings.largest_weight is not None:
             clip_weights_(network.parameters(), settings.largest_weight)
+        if self._boost is not None:
+            self._boost.decided[index] = network.decide(signals).classes.cpu()
         return judge_batch(network, signals, labels, loss), norm
 
     def _cut_gradients(self, parameters: Sequence[Tensor]) -> None:
@@ -188,6 +216,7 @@ class ClassificationTrainer:
         """Return everything needed to go on from here, with the weights that validation chose so far."""
         made = make_checkpoint(self.finished_iterations, self.network, self.optimizer)
         training = dict(made.training) | {CHOSEN + name: each for name, each in self._chosen.items()}
+        training |= {} if self._boost is None else self._boost.tensors()
         chosen = {"epoch": self._chosen_epoch, "validation_accuracy": self._chosen_accuracy}
         return Checkpoint(made.iteration, made.model, training, {**made.scalars, "chosen": chosen})
 
@@ -198,9 +227,12 @@ class ClassificationTrainer:
             UserError: If it belongs to another network or optimiser.
         """
         chosen = chosen_weights(checkpoint)
-        restore_checkpoint(
-            checkpoint, self.network, self.optimizer, others=[CHOSEN + name for name in chosen]
-        )
+        others = [CHOSEN + name for name in chosen]
+        if self._boost is not None:
+            others += self._boost.tensors()
+        restore_checkpoint(checkpoint, self.network, self.optimizer, others)
+        if self._boost is not None:
+            self._boost.restore(checkpoint)
         self._chosen = {name: each.to(self._device) for name, each in chosen.items()}
         if self._chosen:
             self._chosen_epoch = checkpoint.scalars["chosen"]["epoch"]

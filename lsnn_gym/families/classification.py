@@ -29,6 +29,7 @@ from lsnn_gym.families.family import (
 from lsnn_gym.pictures import Panel, SequencePicture, draw_sequence, learning_curves
 from lsnn_gym.rules.architecture import parse_architecture
 from lsnn_gym.rules.classifier import Classifier
+from lsnn_gym.rules.operations import fan_outs
 from lsnn_gym.rules.registry import RuleSettings
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
@@ -57,7 +58,7 @@ class ClassificationExperiment(ExperimentSettings):
     @model_validator(mode="after")
     def _check(self) -> ClassificationExperiment:
         try:
-            parse_architecture(self.architecture)
+            self.rule.check_layers(parse_architecture(self.architecture))
         except ValueError as error:
             raise ValueError(f"architecture: {error}") from None
         if self.rule.needs_spikes and self.coding.kind == "repeat":
@@ -78,7 +79,10 @@ class Classification(Family[ClassificationExperiment]):
         data = _load(experiment)
         network = _make_network(experiment, data)
         batch_size = experiment.evaluate.batch_size
-        return ClassificationTrainer(network, data, experiment.train, batch_size, experiment.seed)
+        try:
+            return ClassificationTrainer(network, data, experiment.train, batch_size, experiment.seed)
+        except ValueError as error:
+            raise UserError(f"train.layer_rates: {error}") from None
 
     def evaluate(
         self, run: RunFolder, experiment: ClassificationExperiment, number: int | None = None
@@ -175,6 +179,8 @@ def _make_network(experiment: ClassificationExperiment, data: Divided) -> Classi
         )
     except ValueError as error:
         raise UserError(f"architecture is {experiment.architecture!r}: {error}") from None
+    placed = experiment.rule.placed(experiment.architecture, data.train.shape, data.num_classes)
+    network.fan_outs = fan_outs(placed, experiment.rule.pools_fire)
     return on_device(network, experiment.train.device)
 
 

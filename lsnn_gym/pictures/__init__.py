@@ -16,6 +16,7 @@ from lsnn_gym.pictures.regression import (
 )
 from lsnn_gym.pictures.sequences import SequencePicture, draw_sequence
 from lsnn_gym.pictures.style import BACKGROUND, GOAL_COLOR, GROUP_COLORS, Color
+from lsnn_gym.pictures.trade_off import TradePoint, trade_off
 
 __all__ = [
     "BACKGROUND",
@@ -30,6 +31,7 @@ __all__ = [
     "Panel",
     "RegressionPicture",
     "SequencePicture",
+    "TradePoint",
     "comparison_curves",
     "dot_chart",
     "draw_regression_episode",
@@ -41,5 +43,6 @@ __all__ = [
     "learning_curve",
     "learning_curves",
     "spike_raster",
+    "trade_off",
     "trajectory",
 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,11 +16,20 @@ from lsnn_gym.rules.classifier import Classifier, ClassifierSettings
 from lsnn_gym.rules.decisions import Decision
 from lsnn_gym.rules.layers import Signal, check_labels
 
+ONLY_CROSS_ENTROPY: Mapping[str, str] = dict.fromkeys(
+    ("count", "kernel", "latency", "train"), "without spikes there is cross-entropy only, 'softmax'"
+)
+"""Why networks without spikes have none of the losses of spikes."""
+
 
 class MLPSettings(ClassifierSettings):
     """Rectified linear layers without spikes or time, by ordinary backpropagation: to compare with."""
 
+    without_loss: ClassVar[Mapping[str, str]] = ONLY_CROSS_ENTROPY
+    without_recurrence: ClassVar[str | None] = "it has no time; 'lstm' has"
+
     kind: Literal["mlp"] = "mlp"
+    loss: Literal["softmax"] = Field(default="softmax", description="cross-entropy of the outputs")
     dropout: float = Field(
         default=0.0, ge=0, lt=1, description="share of values that dense layers lose in training"
     )
@@ -77,6 +87,13 @@ class MLPClassifier(Classifier):
         logits = signals[-1].values[0]
         check_labels(labels, *logits.shape)
         return F.cross_entropy(logits, labels)
+
+    def operations(self, inputs: Tensor, signals: tuple[Signal, ...]) -> Tensor | None:
+        """Return the multiplications of each sample ``[B]``: every weight is used, whatever the values."""
+        if not self.fan_outs:
+            return None
+        each = sum(float(fan_out.sum()) for fan_out in self.fan_outs)
+        return torch.full(inputs.shape[1:2], each, dtype=torch.float64)
 
     def decide(self, signals: tuple[Signal, ...]) -> Decision:
         """Return the class of the largest logit."""

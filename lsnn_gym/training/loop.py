@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tqdm import tqdm
 
@@ -40,6 +40,15 @@ class Trainer(Protocol):
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint."""
+        ...
+
+
+@runtime_checkable
+class MeasuresCosts(Protocol):
+    """A trainer that says what an iteration took."""
+
+    def costs(self) -> Mapping[str, float]:
+        """Return seconds, memory and the like of the last iteration, by name."""
         ...
 
 
@@ -95,7 +104,9 @@ def train(
         while trainer.finished_iterations < iterations and stopped_by is None:
             started = time.perf_counter()
             figures = trainer.run_iteration()
-            record.add(trainer.finished_iterations, figures, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            costs = trainer.costs() if isinstance(trainer, MeasuresCosts) else {}
+            record.add(trainer.finished_iterations, figures, seconds, costs)
             stopped_by = _asked_of_any(stop)
             if trainer.finished_iterations % checkpoint_every == 0:
                 record.save(trainer.checkpoint(), checkpoints_kept)
@@ -145,13 +156,13 @@ class _Record:
     def __exit__(self, *error: object) -> None:
         self._open.close()
 
-    def add(self, finished: int, figures: Figures, seconds: float) -> None:
-        """Write and show the figures of an iteration."""
+    def add(self, finished: int, figures: Figures, seconds: float, costs: Mapping[str, float]) -> None:
+        """Write and show the figures of an iteration, and what it took."""
         if not self._writes:
             return
         speed = (figures.get("environment_steps") or figures.get("simulation_steps") or 0) / seconds
         self._metrics.append(figures)
-        times = {"seconds": seconds, "steps_per_second": speed}
+        times = {"seconds": seconds, "steps_per_second": speed, **costs}
         self._timing.append({"iteration": figures["iteration"], **times})
         self._events.log(finished, figures | times)
         self._bar.set_postfix({**self._describe(figures), "steps/s": f"{speed:,.0f}"}, refresh=False)

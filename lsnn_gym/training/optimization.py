@@ -22,6 +22,9 @@ OptimizerName = Literal["adam", "epsilon-hat-adam"]
 LayeredOptimizerName = Literal["adam", "adamw", "sgd"]
 """Those that take a weight decay."""
 
+RATE_FACTOR = "rate_factor"
+"""Key of the factor on the learning rate in a group of parameters."""
+
 _WIRING = "wiring:"
 """Begins the names of a wiring optimiser's tensors in a checkpoint."""
 
@@ -37,6 +40,7 @@ def make_optimizer(
     name: OptimizerName | LayeredOptimizerName = "adam",
     weight_decay: float = 0.0,
     fused: bool = False,
+    layer_rates: Sequence[float] = (),
 ) -> Optimizer:
     """Make the optimiser of all trained parameters of ``module``.
 
@@ -50,8 +54,14 @@ def make_optimizer(
         name: Adam as PyTorch has it, or as TensorFlow 1, with decoupled decay, or none.
         weight_decay: Of the optimiser; TensorFlow 1's has none.
         fused: Whether each update is one kernel, which is faster and rounds a little differently.
+        layer_rates: Factors on the learning rate, one a layer that learns (see :func:`rate_groups`); none for 1.
+
+    Raises:
+        ValueError: There are not as many layers.
     """
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    trained: list[Any] = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if layer_rates:
+        trained = rate_groups(module, layer_rates)
     decay = {"weight_decay": weight_decay, "fused": fused}
     kinds: dict[str, Callable[..., Optimizer]] = {
         "adam": partial(torch.optim.Adam, eps=epsilon, **decay),
@@ -79,9 +89,30 @@ def decayed(learning_rate: float, factor: float, every: int, iteration: int) -> 
 
 
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
-    """Give all groups of parameters this learning rate."""
+    """Give all groups of parameters this learning rate, times the factor that a group may have."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group.get(RATE_FACTOR, 1.0)
+
+
+def rate_groups(module: nn.Module, factors: Sequence[float]) -> list[dict[str, Any]]:
+    """Return the trained parameters of each layer of ``module`` as a group with a factor on the learning rate.
+
+    Args:
+        module: Whose submodules with parameters of their own are its layers, in order.
+        factors: One a layer.
+
+    Raises:
+        ValueError: There are not as many layers.
+    """
+    own = [
+        [each for each in layer.parameters(recurse=False) if each.requires_grad] for layer in module.modules()
+    ]
+    groups = [each for each in own if each]
+    if len(groups) != len(factors):
+        raise ValueError(
+            f"{len(factors)} factors on the learning rate: expected {len(groups)}, one a layer that learns"
+        )
+    return [{"params": each, RATE_FACTOR: factor} for each, factor in zip(groups, factors, strict=True)]
 
 
 def step(

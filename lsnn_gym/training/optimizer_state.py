@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -96,6 +97,9 @@ def _placed(value: Any, key: str, parameter: Tensor, group: Mapping[str, Any]) -
         return value
     # PyTorch keeps the step counter on the CPU unless the whole update runs on the device.
     on_device = key != "step" or group.get("capturable") or group.get("fused")
+    if value.shape == parameter.shape and value.ndim:
+        # Fused updates go through memory as it lies: the state has to lie as its parameter does.
+        return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
     return value.to(parameter.device if on_device else "cpu", copy=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from lsnn_gym.atomic import write_atomically
@@ -15,7 +16,9 @@ def write_results(run: RunFolder, figures: dict[str, Any]) -> None:
     """Write ``results.json``: figures of the trained network, and what the training took.
 
     Added are ``connections`` (of a rewired network), ``train_seconds`` (all iterations, those before a resume
-    included) and ``peak_memory_bytes`` (of this process so far; None where the system does not tell).
+    included) and ``peak_memory_bytes`` (of this process so far; None where the system does not tell). Where the
+    trainer measured them, also ``seconds_per_sample`` of learning, and ``memory_per_sample_bytes``, by which the
+    process grew for its first batch.
 
     Args:
         run: Whose training is complete.
@@ -29,7 +32,48 @@ def write_results(run: RunFolder, figures: dict[str, Any]) -> None:
         "train_seconds": sum(record["seconds"] for record in read_metrics(run.timing)),
         "peak_memory_bytes": peak_memory_bytes(),
     }
+    added |= _per_sample(read_metrics(run.timing))
     write_atomically(run.results, json.dumps(figures | added, indent=2) + "\n")
+
+
+def _per_sample(timing: list[dict[str, Any]]) -> dict[str, float]:
+    found = {}
+    samples = sum(record.get("samples", 0) for record in timing)
+    if samples:
+        found["seconds_per_sample"] = sum(record["learning_seconds"] for record in timing) / samples
+    memory = [record["memory_per_sample_bytes"] for record in timing if "memory_per_sample_bytes" in record]
+    if memory:
+        found["memory_per_sample_bytes"] = max(memory)
+    return found
+
+
+class MemoryGrowth:
+    """Measures by how much this process grows at most within a ``with`` block; on Linux only.
+
+    Attributes:
+        bytes: Afterwards; None where the system does not tell.
+    """
+
+    def __init__(self) -> None:
+        self.bytes: int | None = None
+        self._before: int | None = None
+
+    def __enter__(self) -> MemoryGrowth:
+        try:
+            Path("/proc/self/clear_refs").write_text("5")  # the largest size so far is forgotten
+            self._before = _status_bytes("VmRSS")
+        except OSError:
+            self._before = None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            self.bytes = max(0, _status_bytes("VmHWM") - self._before)
+
+
+def _status_bytes(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
 
 
 def peak_memory_bytes() -> int | None:

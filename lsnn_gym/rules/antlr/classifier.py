@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from lsnn_gym.rules.antlr.layers import AntlrLayer, AveragePool, MaxPool, convolution, dense
@@ -24,6 +25,11 @@ class AntlrSettings(ClassifierSettings):
     """ANTLR: errors of whether and of when there is a spike, weighted (Kim, Kim, Kim, NeurIPS 2020)."""
 
     needs_spikes: ClassVar[bool] = True
+    without_loss: ClassVar[Mapping[str, str]] = {
+        "kernel": "distance from a spike train is called 'train' here",
+        "softmax": "cross-entropy is of first spikes, called 'latency'; counts have 'count'",
+    }
+    without_recurrence: ClassVar[str | None] = "its errors of spike times go through layers without delay"
 
     kind: Literal["antlr"] = "antlr"
     activation: float = Field(default=1.0, ge=0, description="weight of errors by whether there is a spike")
@@ -53,6 +59,12 @@ class AntlrSettings(ClassifierSettings):
         default=True, description="with loss latency: stop once every output of a batch has fired"
     )
     pool: Literal["average", "max"] = Field(default="average", description="what P2 is")
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> AntlrSettings:
+        if not self.activation and not self.timing:
+            raise ValueError("activation and timing are both 0: expected one above 0, else nothing is learnt")
+        return self
 
     def own_padding(self, kernel: int) -> int:
         """Return half the kernel, as published."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from lsnn_gym.rules.layers import LayeredNetwork
-from lsnn_gym.rules.st_rsbp.layers import dense, output
+from lsnn_gym.rules.st_rsbp.layers import convolution, dense, output
 from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron
+from lsnn_gym.rules.st_rsbp.pooling import SpikingPool
 from lsnn_gym.rules.st_rsbp.recurrent import reservoir
 from lsnn_gym.rules.st_rsbp.rule import RSBPRule
 
@@ -36,13 +38,54 @@ class HiddenLayer:
         return self.size if isinstance(self.size, int) else math.prod(self.size)
 
 
+@dataclass(frozen=True)
+class ConvolutionLayer:
+    """A hidden layer of channels behind one kernel each.
+
+    Attributes:
+        inputs: Channels below.
+        channels: Its own.
+        kernel: Side of the kernel, in pixels.
+        threshold: Of its neurons.
+        padding: Zeros around the image, in pixels.
+    """
+
+    inputs: int
+    channels: int
+    kernel: int
+    threshold: float
+    padding: int = 0
+
+
+@dataclass(frozen=True)
+class PoolLayer:
+    """A hidden layer of neurons that each sum a window of one channel.
+
+    Attributes:
+        window: Its side, in pixels.
+        threshold: Of its neurons.
+    """
+
+    window: int
+    threshold: float
+
+
 PUBLISHED_IMAGES = (HiddenLayer(400, 20.0), HiddenLayer((5, 5, 16), 20.0))
 """400-R400 of the authors' (Fashion-)MNIST settings, whose output has a threshold of 15."""
 
 
+def reservoir_grid(neurons: int) -> tuple[int, int, int]:
+    """Return the sides of a grid of so many neurons: 5 x 5 x n as most of the authors', else nearest to a cube."""
+    if neurons % 25 == 0:
+        return 5, 5, neurons // 25
+    sides = [each for each in range(1, neurons + 1) if neurons % each == 0]
+    grids = [(a, b, neurons // (a * b)) for a in sides for b in sides if a <= b and neurons % (a * b) == 0]
+    return min((each for each in grids if each[1] <= each[2]), key=sum)
+
+
 def st_rsbp_network(
     inputs: int,
-    hidden: Sequence[HiddenLayer],
+    hidden: Sequence[HiddenLayer | ConvolutionLayer | PoolLayer],
     outputs: int,
     *,
     output_threshold: float,
@@ -54,14 +97,14 @@ def st_rsbp_network(
     rule: RSBPRule | None = None,
     generator: torch.Generator | None = None,
 ) -> LayeredNetwork:
-    """Return a network of dense layers, reservoirs and an output, with random weights.
+    """Return a network of hidden layers and an output, with random weights.
 
     The authors' for (Fashion-)MNIST is ``st_rsbp_network(784, PUBLISHED_IMAGES, 10, output_threshold=15)``, which
     they train sample by sample: Adam, rate 1e-3 over the root of the epoch from 1. With batches the rate has to be
     chosen anew, for Adam's steps do not grow with the gradient.
 
     Args:
-        inputs: Values a step.
+        inputs: Values a step that the first dense layer or reservoir sees.
         hidden: Layers from the input up; may be none.
         outputs: Classes.
         output_threshold: Of the output's neurons.
@@ -77,36 +120,24 @@ def st_rsbp_network(
     def neuron(threshold: float) -> RSBPNeuron:
         return RSBPNeuron(threshold, tau_membrane, tau_synapse, refractory_period)
 
+    drawn: dict[str, Any] = {"largest_weight": largest_weight, "generator": generator}
     layers: list[nn.Module] = []
     for each in hidden:
-        if isinstance(each.size, int):
-            layer = dense(
-                inputs,
-                each.size,
-                neuron(each.threshold),
-                rule,
-                largest_weight=largest_weight,
-                generator=generator,
-            )
-        else:
-            layer = reservoir(
-                inputs,
-                each.size,
-                neuron(each.threshold),
-                rule,
-                largest_weight=largest_weight,
-                generator=generator,
-            )
-            layer.recurrent_weight.requires_grad_(each.learns_recurrence)
-        layers.append(layer)
-        inputs = each.num_neurons
-    last = output(
-        inputs,
-        outputs,
-        neuron(output_threshold),
-        rule,
-        inhibition=inhibition,
-        largest_weight=largest_weight,
-        generator=generator,
-    )
+        own = neuron(each.threshold)
+        match each:
+            case ConvolutionLayer(channels_below, channels, kernel, _, padding):
+                layers.append(
+                    convolution(channels_below, channels, kernel, own, rule, padding=padding, **drawn)
+                )
+            case PoolLayer(window):
+                layers.append(SpikingPool(window, own, rule))
+            case HiddenLayer(int(size)):
+                layers.append(dense(inputs, size, own, rule, **drawn))
+                inputs = size
+            case HiddenLayer((a, b, c)):
+                layer = reservoir(inputs, (a, b, c), own, rule, **drawn)
+                layer.recurrent_weight.requires_grad_(each.learns_recurrence)
+                layers.append(layer)
+                inputs = each.num_neurons
+    last = output(inputs, outputs, neuron(output_threshold), rule, inhibition=inhibition, **drawn)
     return LayeredNetwork([*layers, last])

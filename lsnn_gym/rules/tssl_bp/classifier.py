@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -27,6 +28,12 @@ from lsnn_gym.rules.tssl_bp.neuron import TSSLNeuron
 
 class TraceClassifierSettings(ClassifierSettings):
     """Neurons that send the traces of their spikes, and what their output is to be."""
+
+    without_loss: ClassVar[Mapping[str, str]] = {
+        "latency": "first spikes do not decide here, sums of traces do; expected 'kernel', 'count' or 'softmax'",
+        "train": "distance from a spike train is called 'kernel' here",
+    }
+    without_recurrence: ClassVar[str | None] = "its neurons send traces upwards only"
 
     tau_membrane: float = Field(default=5.0, ge=1, description="in steps")
     tau_synapse: float = Field(default=3.0, ge=1, description="of the traces, in steps")

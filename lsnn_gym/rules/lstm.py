@@ -1,0 +1,106 @@
+"""LSTMs, to compare with: images row by row, anything else step by step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from lsnn_gym.rules.architecture import Dense
+from lsnn_gym.rules.classifier import Classifier, ClassifierSettings
+from lsnn_gym.rules.decisions import Decision
+from lsnn_gym.rules.layers import Signal, check_labels
+from lsnn_gym.rules.mlp import ONLY_CROSS_ENTROPY
+
+
+class LSTMSettings(ClassifierSettings):
+    """LSTM layers without spikes, of rows of images or of steps, by backpropagation through time: to compare with."""
+
+    without_loss: ClassVar[Mapping[str, str]] = ONLY_CROSS_ENTROPY
+    without_images: ClassVar[str | None] = "an LSTM sees rows or steps one after another"
+
+    kind: Literal["lstm"] = "lstm"
+    loss: Literal["softmax"] = Field(default="softmax", description="cross-entropy of the outputs")
+
+    def make(
+        self,
+        architecture: str,
+        shape: tuple[int, ...],
+        num_classes: int,
+        steps: int,
+        generator: torch.Generator,
+    ) -> LSTMClassifier:
+        """Return a network with its initial weights; ``400`` and ``R400`` are the same here.
+
+        Raises:
+            ValueError: There is no hidden layer, or one that is not dense.
+        """
+        sizes = []
+        for layer, _, _ in self.placed(architecture, shape, num_classes)[:-1]:
+            assert isinstance(layer, Dense)
+            sizes.append(layer.neurons)
+        if not sizes:
+            raise ValueError("there is no hidden layer: expected at least one LSTM layer, like 128")
+        by_rows = len(shape) == 3
+        with torch.random.fork_rng(devices=[]):  # PyTorch's own initialisation takes no generator
+            torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+            return LSTMClassifier(
+                shape[0] * shape[2] if by_rows else math.prod(shape), sizes, num_classes, by_rows
+            )
+
+
+class LSTMClassifier(Classifier):
+    """LSTM layers one above the other, the last of whose states after the last row is read out.
+
+    Args:
+        inputs: Values a row or step.
+        sizes: Cells of each layer.
+        num_classes: K.
+        by_rows: Whether inputs are images, of which the mean over the steps is seen row by row.
+    """
+
+    def __init__(self, inputs: int, sizes: list[int], num_classes: int, by_rows: bool) -> None:
+        super().__init__()
+        below = [inputs, *sizes[:-1]]
+        self.layers = nn.ModuleList(nn.LSTM(*each) for each in zip(below, sizes, strict=True))
+        self.readout = nn.Linear(sizes[-1], num_classes)
+        self.by_rows = by_rows
+
+    def forward(self, inputs: Tensor) -> tuple[Signal, ...]:
+        """Return the logits as one step, ``[1, B, K]``."""
+        return (Signal(self.readout(self._states(self._sequence(inputs))[-1])[None]),)
+
+    def _sequence(self, inputs: Tensor) -> Tensor:
+        """Return what is seen one after another, ``[rows or T, B, values]``."""
+        if not self.by_rows:
+            return inputs.flatten(2)
+        images = inputs[0] if inputs.stride(0) == 0 else inputs.mean(0)
+        return images.permute(2, 0, 1, 3).flatten(2)
+
+    def _states(self, values: Tensor) -> Tensor:
+        for layer in self.layers:
+            values = layer(values)[0]
+        return values
+
+    def loss(self, signals: tuple[Signal, ...], labels: Tensor) -> Tensor:
+        """Return the cross-entropy of the logits, mean over samples."""
+        logits = signals[-1].values[0]
+        check_labels(labels, *logits.shape)
+        return F.cross_entropy(logits, labels)
+
+    def operations(self, inputs: Tensor, signals: tuple[Signal, ...]) -> Tensor | None:
+        """Return the multiplications of each sample by weights ``[B]``: all of them at every row or step."""
+        length = inputs.shape[3] if self.by_rows else len(inputs)
+        within = sum(each.numel() for name, each in self.layers.named_parameters() if ".weight_" in name)
+        each = length * within + self.readout.weight.numel()
+        return torch.full(inputs.shape[1:2], float(each), dtype=torch.float64)
+
+    def decide(self, signals: tuple[Signal, ...]) -> Decision:
+        """Return the class of the largest logit."""
+        classes = signals[-1].values[0].argmax(1)
+        return Decision(classes, torch.ones_like(classes))
