@@ -153,13 +153,13 @@ class ClassificationTrainer:
             with MemoryGrowth() if self._is_fresh else nullcontext() as growth:
                 found, norm = self._improve(index, epoch * self.batches_per_epoch + number)
             if growth is not None:
-                memory = growth.bytes
+                memory = None if growth.bytes is None else growth.bytes / found.examples
                 self._is_fresh = False
             judgement = judgement.plus(found)
             norms.append(norm)
         self._costs = {"learning_seconds": time.perf_counter() - started, "samples": judgement.examples}
         if memory is not None:
-            self._costs["memory_per_sample_bytes"] = memory / size
+            self._costs["memory_per_sample_bytes"] = memory
         self.network.eval()
         figures: Figures = {"iteration": self.finished_iterations + 1, "epoch": epoch + 1}
         figures |= judgement.figures()

@@ -47,6 +47,10 @@ def _per_sample(timing: list[dict[str, Any]]) -> dict[str, float]:
     return found
 
 
+_forgotten: list[int] = []
+"""Largest resident sizes of this process that the system no longer knows of, for they were measured from anew."""
+
+
 class MemoryGrowth:
     """Measures by how much this process grows at most within a ``with`` block; on Linux only.
 
@@ -60,6 +64,7 @@ class MemoryGrowth:
 
     def __enter__(self) -> MemoryGrowth:
         try:
+            _forgotten.append(peak_memory_bytes() or 0)
             Path("/proc/self/clear_refs").write_text("5")  # the largest size so far is forgotten
             self._before = _status_bytes("VmRSS")
         except OSError:
@@ -83,4 +88,4 @@ def peak_memory_bytes() -> int | None:
     except ImportError:  # Windows
         return None
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used if sys.platform == "darwin" else used * 1024
+    return max([used if sys.platform == "darwin" else used * 1024, *_forgotten])
