@@ -9,6 +9,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from lsnn_gym.training.run_folder import RunFolder
 if TYPE_CHECKING:
     import optuna
 
+_ATTEMPTS = 6
 _HEARTBEAT = 30
 """Seconds between signs of life of a trial; one without for twice as long is taken for dead, and gone on with."""
 
@@ -220,18 +222,7 @@ def _study(plan: Plan, seed: int | None) -> optuna.Study:
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     try:
         plan.folder.mkdir(parents=True, exist_ok=True)
-        storage = optuna.storages.RDBStorage(
-            plan.storage,
-            heartbeat_interval=_HEARTBEAT,
-            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
-        )
-        study = optuna.create_study(
-            storage=storage,
-            sampler=optuna.samplers.TPESampler(seed=seed),
-            study_name=str(plan.base["name"]),
-            direction=plan.direction,  # type: ignore[arg-type]
-            load_if_exists=True,
-        )
+        study = _opened(plan, seed)
     except OSError as error:
         raise cannot_write(plan.folder, error) from error
     except (SQLAlchemyError, ImportError, ValueError) as error:
@@ -242,6 +233,33 @@ def _study(plan: Plan, seed: int | None) -> optuna.Study:
         )
     study.set_user_attr(_PLAN, plan.text)
     return study
+
+
+def _opened(plan: Plan, seed: int | None) -> optuna.Study:
+    """Return the study, which another process may be making at this moment."""
+    import optuna
+    from sqlalchemy.exc import OperationalError
+
+    for attempt in range(_ATTEMPTS):
+        try:
+            storage = optuna.storages.RDBStorage(
+                plan.storage,
+                heartbeat_interval=_HEARTBEAT,
+                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
+            )
+            return optuna.create_study(
+                storage=storage,
+                sampler=optuna.samplers.TPESampler(seed=seed),
+                study_name=str(plan.base["name"]),
+                direction=plan.direction,  # type: ignore[arg-type]
+                load_if_exists=True,
+            )
+        except OperationalError:
+            # Both found no table and made the same one: the second time it is there.
+            if attempt == _ATTEMPTS - 1:
+                raise
+            time.sleep(0.5)
+    raise AssertionError("unreachable")
 
 
 def _count(study: optuna.Study) -> int:

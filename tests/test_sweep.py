@@ -82,9 +82,9 @@ def test_trials_are_runs_and_the_best_is_printed_and_a_sweep_goes_on(
 def test_two_processes_share_a_sweep(tmp_path: Path):
     command = [sys.executable, "-m", "lsnn_gym", *arguments(tmp_path, 2)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
-    assert [each.wait(timeout=300) for each in both] == [0, 0]
-    printed = [each.communicate()[0] for each in both]
-    assert all(b"learning_rate" in each for each in printed)
+    told = [each.communicate(timeout=300) for each in both]
+    assert [each.returncode for each in both] == [0, 0], told
+    assert all(b"learning_rate" in printed for printed, _ in told)
     # Each may have begun one before the other had counted it.
     assert 2 <= len(trials_in(tmp_path)) <= 3
     assert all((path / "results.json").is_file() for path in trials_in(tmp_path))
