@@ -225,7 +225,7 @@ def _study(plan: Plan, seed: int | None) -> optuna.Study:
         study = _opened(plan, seed)
     except OSError as error:
         raise cannot_write(plan.folder, error) from error
-    except (SQLAlchemyError, ImportError, ValueError) as error:
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, ValueError) as error:
         raise UserError(f"storage {plan.storage}: {str(error).splitlines()[0]}") from None
     if study.user_attrs.setdefault(_PLAN, plan.text) != plan.text:
         raise UserError(
@@ -238,7 +238,7 @@ def _study(plan: Plan, seed: int | None) -> optuna.Study:
 def _opened(plan: Plan, seed: int | None) -> optuna.Study:
     """Return the study, which another process may be making at this moment."""
     import optuna
-    from sqlalchemy.exc import OperationalError
+    from sqlalchemy.exc import DBAPIError
 
     for attempt in range(_ATTEMPTS):
         try:
@@ -254,11 +254,11 @@ def _opened(plan: Plan, seed: int | None) -> optuna.Study:
                 direction=plan.direction,  # type: ignore[arg-type]
                 load_if_exists=True,
             )
-        except OperationalError:
-            # Both found no table and made the same one: the second time it is there.
+        except (DBAPIError, optuna.exceptions.StorageInternalError):
+            # Both found no table and made the same one: the next time it is there.
             if attempt == _ATTEMPTS - 1:
                 raise
-            time.sleep(0.5)
+            time.sleep(0.3)
     raise AssertionError("unreachable")
 
 
