@@ -90,6 +90,15 @@ class MlpLsnnPolicy(RecurrentActorCriticPolicy):
             int(torch.randint(2**62, ())),
         )
 
+    @property
+    def features_dim(self) -> int:  # type: ignore[override]
+        """Return the number of features. Of multi-discrete observations it is set as a NumPy integer."""
+        return self._features_dim
+
+    @features_dim.setter
+    def features_dim(self, value: Any) -> None:
+        self._features_dim = int(value)
+
     def cores(self) -> list[SpikingCore]:
         """Return the actor's core and, if it has one, the critic's."""
         return [core for core in (self.lstm_actor, self.lstm_critic) if core is not None]
@@ -159,6 +168,8 @@ class MlpLsnnPolicy(RecurrentActorCriticPolicy):
         self, obs: Any, actions: Tensor, lstm_states: RNNStates, episode_starts: Tensor
     ) -> tuple[Tensor, Tensor, Any]:
         """Return values, log-probabilities of ``actions`` and entropies; see the stock policy."""
+        if isinstance(self.action_space, spaces.MultiBinary):
+            actions = actions.float()  # buffers keep them as int8, of which there is no likelihood
         latent_pi, latent_vf, _ = self._latents(obs, lstm_states, episode_starts)
         distribution = self._get_action_dist_from_latent(latent_pi)
         return self.value_net(latent_vf), distribution.log_prob(actions), distribution.entropy()

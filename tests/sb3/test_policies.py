@@ -39,6 +39,8 @@ def make_model(policy: str = "MlpLsnnPolicy", env: Any = "CartPole-v1", **change
 OBSERVATIONS: dict[str, tuple[str, spaces.Space]] = {
     "box": ("MlpLsnnPolicy", spaces.Box(-1, 1, (3,))),
     "discrete": ("MlpLsnnPolicy", spaces.Discrete(4)),
+    "multi-discrete": ("MlpLsnnPolicy", spaces.MultiDiscrete([3, 4])),
+    "multi-binary": ("MlpLsnnPolicy", spaces.MultiBinary(3)),
     "image": ("CnnLsnnPolicy", spaces.Box(0, 255, (36, 36, 3), np.uint8)),
     "dictionary": (
         "MultiInputLsnnPolicy",
@@ -49,6 +51,7 @@ ACTIONS: dict[str, spaces.Space] = {
     "box": spaces.Box(-1, 1, (2, 2)),
     "discrete": spaces.Discrete(3),
     "multi-discrete": spaces.MultiDiscrete([3, 2]),
+    "multi-binary": spaces.MultiBinary(3),
 }
 
 
