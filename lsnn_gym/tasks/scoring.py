@@ -43,12 +43,6 @@ def rate_penalty(rates: Tensor, target_rate: float) -> Tensor:
     return ((rates - target_rate / 1000) ** 2).sum()
 
 
-def matching_loss(features: Tensor, classes: Tensor) -> Tensor:
-    """Return the mean of ``matching_losses``, 0 where there are none; arguments are theirs."""
-    losses = matching_losses(features, classes)
-    return losses.mean() if len(losses) else features.new_zeros(())
-
-
 def matching_losses(features: Tensor, classes: Tensor) -> Tensor:
     """Return how badly features tell which of the showings before in the same sequence was of the same class.
 

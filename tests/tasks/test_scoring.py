@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lsnn_gym.tasks.scoring import matching_loss
+from lsnn_gym.tasks.scoring import matching_losses
 
 
 def slow_matching_loss(features: Tensor, classes: Tensor) -> float:
@@ -37,18 +37,20 @@ def test_matching_equals_its_slow_form(seed):
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(9, 4, 6, generator=generator, dtype=torch.float64)
     classes = torch.randint(-1, 3, (9, 4), generator=generator)
-    assert float(matching_loss(features, classes)) == pytest.approx(slow_matching_loss(features, classes))
+    assert float(matching_losses(features, classes).mean()) == pytest.approx(
+        slow_matching_loss(features, classes)
+    )
 
 
 def test_matching_is_0_for_like_features_of_a_class_and_none_of_another():
     features = 100 * torch.eye(400)[[0, 1, 0, 1]][:, None]
-    assert float(matching_loss(features, torch.tensor([[0], [1], [0], [1]]))) < 1e-6
-    assert float(matching_loss(features, torch.tensor([[0], [1], [1], [0]]))) > 10
+    assert float(matching_losses(features, torch.tensor([[0], [1], [0], [1]])).mean()) < 1e-6
+    assert float(matching_losses(features, torch.tensor([[0], [1], [1], [0]])).mean()) > 10
 
 
 def test_matching_without_a_class_shown_twice_is_0_and_has_a_gradient():
     features = torch.randn(3, 1, 4, requires_grad=True)
-    loss = matching_loss(features, torch.tensor([[0], [1], [2]]))
+    loss = matching_losses(features, torch.tensor([[0], [1], [2]])).sum()
     assert loss.item() == 0
     torch.autograd.backward(loss + features.sum())
     assert features.grad is not None
@@ -58,4 +60,4 @@ def test_matching_without_a_class_shown_twice_is_0_and_has_a_gradient():
 def test_the_gradient_of_matching_is_exact_and_finite():
     features = torch.randn(6, 2, 3, dtype=torch.float64, requires_grad=True)
     classes = torch.tensor([[0, 1], [1, -1], [0, 1], [-1, 0], [1, 2], [2, 0]])
-    assert torch.autograd.gradcheck(lambda each: matching_loss(each, classes), (features,))
+    assert torch.autograd.gradcheck(lambda each: matching_losses(each, classes), (features,))
