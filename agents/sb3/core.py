@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from lsnn_gym.cores import wired_matrices
 from lsnn_gym.neurons import SpikingState, decay, draw_in_range
 from lsnn_gym.readouts import low_pass
 from lsnn_gym.recurrent import CellName, NetworkSettings, SpikingRNN, TimeConstant
+from lsnn_gym.synapses import Synapses
 from lsnn_gym.tasks.scoring import firing_rates, rate_loss
 from lsnn_gym.wiring import WiredMatrix
 
@@ -110,8 +110,7 @@ class SpikingCore(nn.Module):
         self.input_size = input_size
         self.settings = settings.of_size(num_neurons)
         sizes = [input_size + settings.bias, *[num_neurons + settings.bias] * (num_layers - 1)]
-        self._networks = [SpikingRNN(self.settings, size, generator) for size in sizes]
-        self.networks = nn.ModuleList(self._networks)
+        self.networks = nn.ModuleList(SpikingRNN(self.settings, size, generator) for size in sizes)
         taus = draw_in_range(settings.tau_readout, num_neurons, generator)
         self.kappa: Tensor
         self.register_buffer("kappa", decay(taus, settings.dt).to(torch.get_default_dtype()))
@@ -168,8 +167,8 @@ class SpikingCore(nn.Module):
 
     def wired_matrices(self) -> list[WiredMatrix]:
         """Return the weight matrices whose connections or signs are managed."""
-        parts = [(each.input_synapses, each.recurrent_synapses) for each in self._networks]
-        return wired_matrices(chain.from_iterable(parts), self.settings.wiring)
+        parts = (part for part in self.modules() if isinstance(part, Synapses))
+        return wired_matrices(parts, self.settings.wiring)
 
     def _regulated(self, outputs: Tensor, spikes: list[Tensor]) -> Tensor:
         """Note the firing rates and let the loss, whichever it is, grow by what they cost."""
