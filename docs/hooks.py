@@ -157,11 +157,11 @@ def notebook_page(path: Path, *, run: bool) -> tuple[str, dict[str, bytes]]:
 
     notebook = nbformat.read(path, as_version=4)
     if run:
-        from jupyter_client.manager import AsyncKernelManager
         from nbclient import NotebookClient
+        from traitlets.config import Config
 
-        kernel = AsyncKernelManager(transport="ipc")  # no network, not even this machine's own
-        NotebookClient(notebook, kernel, timeout=300).execute()
+        without_network = Config(KernelManager={"transport": "ipc"})  # not even this machine's own
+        NotebookClient(notebook, timeout=300, config=without_network).execute()
     parts: list[str] = []
     pictures: dict[str, bytes] = {}
     for cell in notebook.cells:
