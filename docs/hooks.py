@@ -30,11 +30,17 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
 
 MARKER = re.compile(r"^<!-- (\w+): (\S.*?) -->$", re.MULTILINE)
+EQUATION = re.compile(r'<math[^>]*display="block"[^>]*>.*?</math>', re.DOTALL)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Put tables in the place of their markers."""
     return MARKER.sub(lambda found: expanded(*found.groups()), markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Let wide equations be scrolled, each by itself."""
+    return EQUATION.sub(r'<div class="equation">\g<0></div>', html)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
