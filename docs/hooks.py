@@ -33,6 +33,22 @@ MARKER = re.compile(r"^<!-- (\w+): (\S.*?) -->$", re.MULTILINE)
 EQUATION = re.compile(r'<math[^>]*display="block"[^>]*>.*?</math>', re.DOTALL)
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put pages at the top of the folder that the menu does not name into its section ``Inside``."""
+    menu = config.nav or []
+    inside = next(entry["Inside"] for entry in menu if isinstance(entry, dict) and "Inside" in entry)
+    named = set(pages_of(menu))
+    inside += sorted(path.name for path in Path(config.docs_dir).glob("*.md") if path.name not in named)
+    return config
+
+
+def pages_of(menu: Any) -> list[str]:
+    """Return the pages that a menu names, in its order."""
+    if isinstance(menu, str):
+        return [menu]
+    return [page for entry in (menu.values() if isinstance(menu, dict) else menu) for page in pages_of(entry)]
+
+
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Put tables in the place of their markers."""
     return MARKER.sub(lambda found: expanded(*found.groups()), markdown)

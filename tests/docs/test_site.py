@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -63,18 +63,20 @@ def test_unknown_markers_are_refused():
 
 
 def test_every_page_is_in_the_menu():
-    def named(entry: object) -> list[str]:
-        if isinstance(entry, str):
-            return [entry]
-        values = entry.values() if isinstance(entry, dict) else entry
-        assert isinstance(values, list) or hasattr(values, "__iter__")
-        return [page for value in values for page in named(value)]  # type: ignore[union-attr]
-
-    menu = named(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"])
+    menu = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
     docs = ROOT / "docs"
+    config = SimpleNamespace(nav=menu, docs_dir=str(docs))
+    HOOKS.on_config(config)
     notebooks = [path.with_suffix(".md") for path in docs.glob("notebooks/*.ipynb")]
-    pages = [*docs.rglob("*.md"), *notebooks]
-    assert sorted(menu) == sorted(path.relative_to(docs).as_posix() for path in pages)
+    pages = [path.relative_to(docs).as_posix() for path in (*docs.rglob("*.md"), *notebooks)]
+    assert sorted(HOOKS.pages_of(menu)) == sorted(pages)
+
+
+def test_a_page_that_the_menu_does_not_name_is_added(tmp_path):
+    for name in ("named.md", "more.md"):
+        (tmp_path / name).touch()
+    config = SimpleNamespace(nav=["named.md", {"Inside": []}], docs_dir=str(tmp_path))
+    assert HOOKS.on_config(config).nav == ["named.md", {"Inside": ["more.md"]}]
 
 
 @pytest.mark.parametrize("name", ["water-maze", "function-regression", "bandits", "goal-reaching", "meta-rl"])
