@@ -24,6 +24,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from lsnn_gym.errors import unknown
+from lsnn_gym.plain_yaml import show
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -149,7 +150,9 @@ def default_of(field: Any) -> str:
         return f"`{kind}`" if kind else "its defaults"
     if default in ((), {}):
         return "none"
-    return f"`{list(default) if isinstance(default, tuple) else default}`".replace("None", "null")
+    if isinstance(default, float) and not default.is_integer():
+        return f"`{default:.6g}`"
+    return f"`{default if isinstance(default, str) else show(default)}`"
 
 
 def type_name(annotation: Any) -> str:

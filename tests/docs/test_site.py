@@ -50,6 +50,11 @@ def test_markers_stand_for_something(page):
 def test_tables_say_what_the_settings_are():
     lines = HOOKS.expanded("settings", "lsnn_gym.wiring.WiringSettings").splitlines()
     assert lines[0] == "| key | type | default | meaning |"
+    lines += HOOKS.expanded("settings", "lsnn_gym.recurrent.NetworkSettings").splitlines()
+    assert (
+        "| `delay` | list of 2 | `[1, 1]` | lowest and highest synaptic delay, in simulation steps |" in lines
+    )
+    assert "| `engine` | `native`, `triton`, `unrolled`, `reference` or null | `null` |" in "\n".join(lines)
     assert "| `connectivity` | number | `1.0` | share of the synapses that exist |" in lines
 
 
