@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from lsnn_gym.coding import GaussianPopulationEncoder, bernoulli_spikes, expected_spikes
 from lsnn_gym.cores import CoreName, CoreOutput, LSNNCore, make_core
+from lsnn_gym.lanes import Share
 from lsnn_gym.recurrent import NetworkSettings, SpikingRNN
 from lsnn_gym.settings import Settings
 from lsnn_gym.training.auxiliary import AuxiliarySettings, AuxiliaryTasks
-from lsnn_gym.training.distributed import Share
 from lsnn_gym.wiring import WiredMatrix
 
 

@@ -11,12 +11,13 @@ from pydantic import Field
 from lsnn_gym.agents.actor_critic import ActorCritic
 from lsnn_gym.agents.ppo import PPO, PPOSettings
 from lsnn_gym.agents.rollout import Trajectory, collect_episodes, of_all_ranks
+from lsnn_gym.lanes import Share
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
 from lsnn_gym.training.auxiliary import AuxiliarySettings
 from lsnn_gym.training.checkpoint import Checkpoint
 from lsnn_gym.training.denormals import flushed_denormals
-from lsnn_gym.training.distributed import Share, broadcast_weights, global_mean
+from lsnn_gym.training.distributed import broadcast_weights, global_mean
 from lsnn_gym.training.loop import Figures
 from lsnn_gym.training.optimization import connections, make_checkpoint, restore_checkpoint
 

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from lsnn_gym.agents.actor_critic import ActorCritic, PolicyOutput
 from lsnn_gym.agents.rollout import Trajectory
+from lsnn_gym.lanes import Share
 from lsnn_gym.settings import Settings
-from lsnn_gym.training.distributed import Share, global_mean, global_rate_loss, mean_figures, standardised
+from lsnn_gym.training.distributed import global_mean, global_rate_loss, mean_figures, standardised
 from lsnn_gym.training.optimization import decayed, make_optimizer, set_learning_rate, step
 
 

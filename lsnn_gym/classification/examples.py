@@ -16,6 +16,7 @@ from torch import Tensor
 from lsnn_gym import data
 from lsnn_gym.classification.coding import AnyCoding, CochleaCoding, EventCoding, ImageCoding, RandomCoding
 from lsnn_gym.data.nmnist import SIDE as NMNIST_SIDE
+from lsnn_gym.lanes import Share
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
 from lsnn_gym.tasks.task import slices
@@ -36,12 +37,13 @@ class Examples(ABC):
         return len(self.labels)
 
     @abstractmethod
-    def inputs(self, index: Tensor, seed: int) -> Tensor:
+    def inputs(self, index: Tensor, seed: int, share: Share | None = None) -> Tensor:
         """Return what is shown of some examples, ``[T, B, *shape]``.
 
         Args:
             index: Which ``[B]``.
             seed: Of what is drawn anew each time.
+            share: Which of them to return, the same as if all were; by default all.
         """
 
     @abstractmethod
@@ -81,8 +83,9 @@ class CodedImages(Examples):
         self.flip = flip
         self.shape = tuple(images.shape[1:])
 
-    def inputs(self, index: Tensor, seed: int) -> Tensor:
+    def inputs(self, index: Tensor, seed: int, share: Share | None = None) -> Tensor:
         """Return the coded images."""
+        share = share or Share.all_of(len(index))
         shown = self.images[index]
         generator = torch.Generator().manual_seed(derived_seed(seed, "augmentation"))
         if self.shift:
@@ -90,7 +93,8 @@ class CodedImages(Examples):
         if self.flip:
             mirrored = torch.rand(len(shown), 1, 1, 1, generator=generator) < 0.5
             shown = torch.where(mirrored, shown.flip(3), shown)
-        return self.coding.encode(shown.float() / self.brightest, self.numbers[index], seed)
+        greys = share.of(shown, 0).float() / self.brightest
+        return self.coding.encode(greys, share.of(self.numbers[index], 0), seed, share)
 
     def subset(self, index: Tensor) -> CodedImages:
         """Return some of the images."""
@@ -133,8 +137,9 @@ class BinnedEvents(Examples):
         self.steps = steps
         self.shape = shape
 
-    def inputs(self, index: Tensor, seed: int) -> Tensor:
+    def inputs(self, index: Tensor, seed: int, share: Share | None = None) -> Tensor:
         """Return the recordings; nothing in them is drawn."""
+        index = index if share is None else share.of(index, 0)
         found = torch.zeros(self.steps, len(index), math.prod(self.shape))
         for place, number in enumerate(index.tolist()):
             bins, channels = self.events[number]

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from lsnn_gym.coding import GaussianPopulationEncoder, bernoulli_spikes, expected_spikes
 from lsnn_gym.cores import CoreName, make_core
+from lsnn_gym.lanes import Share
 from lsnn_gym.recurrent import NetworkSettings
 from lsnn_gym.regression.episodes import Episodes, FloatArray, RegressionSettings
 from lsnn_gym.settings import Settings
 from lsnn_gym.tasks.scoring import block_means
-from lsnn_gym.training.distributed import Share
 from lsnn_gym.wiring import WiredMatrix
 
 

@@ -15,13 +15,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lsnn_gym.cores import draw_readout, wired_matrices
+from lsnn_gym.lanes import Share
 from lsnn_gym.recurrent import SpikingRNN
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
 from lsnn_gym.synapses import Synapses
 from lsnn_gym.tasks.registry import TaskSettings
 from lsnn_gym.tasks.task import Batch, Split, Task, generator_for, score, total
-from lsnn_gym.training.distributed import Share, mean_figures, share_of
+from lsnn_gym.training.distributed import mean_figures, share_of
 from lsnn_gym.training.judging import global_loss, global_score
 from lsnn_gym.wiring import WiredMatrix
 

@@ -15,13 +15,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from lsnn_gym.errors import UserError
+from lsnn_gym.lanes import Share
 from lsnn_gym.tasks.scoring import rate_loss, rate_penalty
 
 _stores: Any = dist
@@ -29,31 +30,6 @@ _stores: Any = dist
 
 _KEPT = "lsnn_gym/"
 """Begins the names of what the job's store keeps for restarted workers."""
-
-
-class Share(NamedTuple):
-    """The lanes of a batch that a process computes: ``size`` of ``total``, from ``first`` on."""
-
-    total: int
-    first: int
-    size: int
-
-    @classmethod
-    def all_of(cls, total: int) -> Share:
-        """Return the share of a process that is alone."""
-        return cls(total, 0, total)
-
-    def of(self, whole: Tensor, axis: int) -> Tensor:
-        """Return this share of a tensor of the whole batch, contiguous; the tensor itself if that is all."""
-        if self.size == self.total:
-            return whole
-        return whole.narrow(axis, self.first, self.size).contiguous()
-
-    def within(self, index: Tensor) -> Tensor:
-        """Return which of the lanes ``index`` ``[M]`` of the whole batch are here, counted from ``first``."""
-        if self.size == self.total:
-            return index
-        return index[(index >= self.first) & (index < self.first + self.size)] - self.first
 
 
 def is_launched() -> bool:
@@ -251,7 +227,9 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
     dist.all_reduce(flat)
     *averaged, present = flat.split([*sizes, len(grads)])
     for parameter, mean, anywhere in zip(parameters, averaged, present.tolist(), strict=True):
-        parameter.grad = (mean / world_size()).view_as(parameter) if anywhere else None
+        # In the parameter's own layout: fused optimisers take both for equally laid out.
+        laid_out = torch.empty_like(parameter).copy_((mean / world_size()).view(parameter.shape))
+        parameter.grad = laid_out if anywhere else None
 
 
 def broadcast_weights(module: nn.Module) -> None:
