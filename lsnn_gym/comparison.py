@@ -136,7 +136,7 @@ def plan(comparison: Comparison, parent: Path) -> tuple[Path, list[PlannedRun]]:
         for variant, seed, experiment in experiments:
             run = _run(folder, variant, seed)
             run.path.mkdir(parents=True)
-            write_atomically(run.config, to_yaml(experiment))
+            run.write_config(to_yaml(experiment))
     except OSError as error:
         raise cannot_write(folder, error) from error
     write_atomically(folder / "comparison.yaml", to_yaml(comparison))

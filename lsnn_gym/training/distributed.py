@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple, NoReturn
@@ -285,6 +285,25 @@ def gather_json(value: Any) -> list[Any]:
 def from_writer(value: Any) -> Any:
     """Return rank 0's ``value`` on every rank: anything that JSON can hold."""
     return gather_json(value if writes() else None)[0]
+
+
+def decided_by_writer(decide: Callable[[], Any]) -> Any:
+    """Return on every rank what ``decide`` returns on rank 0, which alone calls it: anything that JSON can hold.
+
+    Raises:
+        UserError: On every rank, if it did on rank 0: none is left waiting for the others.
+    """
+    value: Any = None
+    refused: UserError | None = None
+    if writes():
+        try:
+            value = decide()
+        except UserError as error:
+            refused = error
+    value, message = from_writer([value, None if refused is None else str(refused)])
+    if message is not None:
+        raise refused or UserError(message)
+    return value
 
 
 def mean_figures(figures: Mapping[str, float]) -> dict[str, float]:

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 from tqdm import tqdm
 
+from lsnn_gym.errors import UserError
 from lsnn_gym.training.allocator import keep_freed_memory
-from lsnn_gym.training.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
-from lsnn_gym.training.distributed import from_writer, gather_json, writes
+from lsnn_gym.training.checkpoint import (
+    Checkpoint,
+    DamagedCheckpointError,
+    latest_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    whole_before,
+)
+from lsnn_gym.training.distributed import decided_by_writer, gather_json, writes
 from lsnn_gym.training.interrupt import StopRequest
-from lsnn_gym.training.metrics import MetricsLog, TensorBoardLog
+from lsnn_gym.training.metrics import MetricsLog, TensorBoardLog, cut_to, extent_problem
 from lsnn_gym.training.run_folder import RunFolder
 
 Figures = dict[str, float | int | None]
+
+_METRICS = "metrics"
+"""Under which a checkpoint's plain values have what the metrics file was when it was saved."""
+
+_log = logging.getLogger(__name__)
 
 
 class Trainer(Protocol):
@@ -55,18 +70,47 @@ class MeasuresCosts(Protocol):
 def resume(trainer: Trainer, run: RunFolder) -> int:
     """Put ``trainer`` where the newest checkpoint of ``run`` left it, or leave it at the start if there is none.
 
+    Where the newest checkpoint is damaged, or the metrics until then, it goes on from an older one before the damage,
+    and says so: training comes to the same from there.
+
     Returns:
         The number of finished iterations.
 
     Raises:
-        UserError: If the checkpoint is damaged, foreign or of a newer format; nothing is overwritten then.
+        UserError: If no checkpoint is whole, or one is foreign or of a newer format; nothing is overwritten then.
     """
-    newest = latest_checkpoint(run.checkpoints)
     # All ranks go on from the same one, also where a shared disk shows some of them an older state.
-    name = from_writer(None if newest is None else newest.name)
+    name = decided_by_writer(lambda: _newest_whole(run))
     if name is not None:
-        trainer.restore(load_checkpoint(run.checkpoints / name))
+        checkpoint = load_checkpoint(run.checkpoints / name)
+        trainer.restore(checkpoint)
+        if writes() and _METRICS in checkpoint.scalars:
+            # Later lines are written again; whatever became of them must not stop the run.
+            cut_to(run.metrics, checkpoint.scalars[_METRICS])
     return trainer.finished_iterations
+
+
+def _newest_whole(run: RunFolder) -> str | None:
+    """Return the name of the newest checkpoint with which all is well, and say which ones are passed over."""
+    path = latest_checkpoint(run.checkpoints)
+    while path is not None:
+        try:
+            extent = load_checkpoint(path).scalars.get(_METRICS)
+        except DamagedCheckpointError as error:
+            problem, older, hint = error.reason, error.older, ""
+        else:
+            problem = None if extent is None else extent_problem(run.metrics, extent)
+            if problem is None:
+                return path.name
+            if not run.metrics.exists():
+                _log.warning("%s is missing: going on without the lines before", run.metrics)
+                return path.name
+            older, hint = whole_before(path), "; move it away to go on without its lines"
+        if older is None:
+            raise UserError(f"{problem}; no older checkpoint is whole{hint}")
+        _log.warning("%s; going on from %s", problem, older)
+        path = older
+    return None
 
 
 def train(
@@ -172,4 +216,5 @@ class _Record:
         """Write a checkpoint."""
         if self._writes:
             self._metrics.sync()
-            save_checkpoint(self._run.checkpoints, checkpoint, keep=keep)
+            scalars = {**checkpoint.scalars, _METRICS: self._metrics.extent()}
+            save_checkpoint(self._run.checkpoints, replace(checkpoint, scalars=scalars), keep=keep)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
@@ -48,6 +49,8 @@ class MetricsLog:
             UserError: The line cannot be written, e.g. the disk is full.
         """
         line = (json.dumps(_plain(record), allow_nan=False) + "\n").encode()
+        self._digest.update(line)
+        self._bytes += len(line)
         try:
             while line:
                 line = line[self._file.write(line) :]
@@ -70,6 +73,10 @@ class MetricsLog:
         self._rewrite(until=value, key=key)
         self._file.close()
         self._file = self._opened()
+
+    def extent(self) -> dict[str, Any]:
+        """Return how many bytes the file has and their checksum, as ``check_extent`` and ``cut_to`` take it."""
+        return {"bytes": self._bytes, "sha256": self._digest.hexdigest()}
 
     def sync(self) -> None:
         """Wait until the disk has every line: before a checkpoint, against power cuts."""
@@ -103,6 +110,36 @@ class MetricsLog:
         after = b"".join(kept)
         if after != before:
             write_atomically(self.path, after)
+        self._digest, self._bytes = hashlib.sha256(after), len(after)
+
+
+def extent_problem(path: str | Path, extent: Mapping[str, Any]) -> str | None:
+    """Return in one line why a file does not begin with what ``MetricsLog.extent`` told of it; None if it does.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    size, checksum = extent["bytes"], extent["sha256"]
+    content = _content(Path(path))
+    if len(content) < size:
+        return f"{path} is truncated: found {len(content)} bytes, expected at least {size}"
+    found = hashlib.sha256(content[:size]).hexdigest()
+    if found == checksum:
+        return None
+    return (
+        f"{path} is damaged: its first {size} bytes have the checksum {found[:12]}, expected {checksum[:12]}"
+    )
+
+
+def cut_to(path: str | Path, extent: Mapping[str, Any]) -> None:
+    """Drop all that follows the part of a file that ``MetricsLog.extent`` told of; it is replaced atomically.
+
+    Raises:
+        UserError: The file cannot be read or written.
+    """
+    content = _content(Path(path))
+    if len(content) > extent["bytes"]:
+        write_atomically(path, content[: extent["bytes"]])
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
