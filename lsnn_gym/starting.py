@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from lsnn_gym.atomic import cannot_write
-from lsnn_gym.errors import UserError
+from lsnn_gym.errors import NotFiniteError, UserError
 from lsnn_gym.experiment import Experiment, experiment_of, family_of, load_experiment
 from lsnn_gym.folder_lock import holding
 from lsnn_gym.settings import to_yaml
 from lsnn_gym.training.distributed import (
     decided_by_writer,
+    leave,
     process_group,
     remember,
     remembered,
@@ -83,13 +85,23 @@ def train_or_go_on(experiment: Experiment, place: Place, *, show_progress: bool)
     Workers that ``torchrun`` starts again after a fault go on from the last checkpoint of the run that they had
     begun, also if there are more or fewer of them.
     """
-    with process_group(experiment.train.device):
+    with process_group(experiment.train.device), _ends_quietly_beside_rank_0():
         # Whatever can be refused is refused before a folder is made.
         trainer = family_of(experiment).make_trainer(experiment)
         with ExitStack() as held:
             run = _folder(experiment, place, held)
             stopped_by = _train(trainer, experiment, run, show_progress)
             return Trained(run, stopped_by, writes())
+
+
+@contextmanager
+def _ends_quietly_beside_rank_0() -> Iterator[None]:
+    try:
+        yield
+    except NotFiniteError:
+        if not writes():  # all ranks have it, and one line is enough
+            leave(1)
+        raise
 
 
 def _train(trainer: Trainer, experiment: Experiment, run: RunFolder, show_progress: bool) -> str | None:

@@ -21,6 +21,7 @@ from lsnn_gym.seeding import derived_seed
 from lsnn_gym.tasks.task import shuffled_indices
 from lsnn_gym.training.checkpoint import Checkpoint
 from lsnn_gym.training.denormals import flushed_denormals
+from lsnn_gym.training.finite import Watched
 from lsnn_gym.training.loop import Figures
 from lsnn_gym.training.optimization import (
     LayeredOptimizerName,
@@ -185,7 +186,9 @@ class ClassificationTrainer:
         signals = network(inputs)
         weights = None if self._boost is None else self._boost.weights[index].to(self._device)
         loss = network.weighted_loss(signals, labels, weights)
-        norm = step(self.optimizer, loss, settings.max_gradient_norm, self._cut_gradients)
+        outputs = {f"values of layer {place}": each.values for place, each in enumerate(signals, start=1)}
+        watched = Watched(network, number, {"inputs": inputs}, lambda: outputs)
+        norm = step(self.optimizer, loss, settings.max_gradient_norm, watched, self._cut_gradients)
         if settings.largest_weight is not None:
             clip_weights_(network.parameters(), settings.largest_weight)
         if self._boost is not None:

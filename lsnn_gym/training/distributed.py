@@ -232,13 +232,13 @@ def global_rate_loss(spikes: Tensor, target_rate: float, dt: float = 1.0) -> Ten
     return rate_penalty(global_mean(spikes.sum(dim=(0, 1)) / (len(spikes) * lanes * dt)), target_rate)
 
 
-def average_gradients(parameters: Sequence[Tensor]) -> None:
-    """Replace gradients by their mean over the ranks, in one all-reduce.
+def average_gradients(parameters: Sequence[Tensor], value: Tensor) -> Tensor:
+    """Replace gradients by their mean over the ranks, in one all-reduce; return that of a single ``value`` too.
 
-    One that a rank lacks counts as 0; one that all lack stays away.
+    A gradient that a rank lacks counts as 0; one that all lack stays away.
     """
     if world_size() == 1:
-        return
+        return value
     grads = [parameter.grad for parameter in parameters]
     sizes = [parameter.numel() for parameter in parameters]
     flat = torch.cat(
@@ -246,12 +246,13 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
             (torch.zeros_like(parameter) if grad is None else grad).flatten()
             for parameter, grad in zip(parameters, grads, strict=True)
         ]
-        + [parameters[0].new_tensor([grad is not None for grad in grads])]
+        + [parameters[0].new_tensor([grad is not None for grad in grads]), value.to(parameters[0])[None]]
     )
     dist.all_reduce(flat)
-    *averaged, present = flat.split([*sizes, len(grads)])
+    *averaged, present, total = flat.split([*sizes, len(grads), 1])
     for parameter, mean, anywhere in zip(parameters, averaged, present.tolist(), strict=True):
         parameter.grad = (mean / world_size()).view_as(parameter) if anywhere else None
+    return total[0] / world_size()
 
 
 def broadcast_weights(module: nn.Module) -> None:
@@ -323,7 +324,8 @@ def check_equal(module: nn.Module) -> None:
     if world_size() == 1:
         return
     for name, tensor in module.state_dict().items():
-        low, high = tensor.detach().clone(), tensor.detach().clone()
+        # Equal NaN would differ; whoever looks for NaN does so elsewhere.
+        low, high = tensor.detach().nan_to_num(), tensor.detach().nan_to_num()
         dist.all_reduce(low, dist.ReduceOp.MIN)
         dist.all_reduce(high, dist.ReduceOp.MAX)
         if not torch.equal(low, high):

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 
 from tqdm import tqdm
 
-from lsnn_gym.errors import UserError
+from lsnn_gym.errors import NotFiniteError, UserError
 from lsnn_gym.training.allocator import keep_freed_memory
 from lsnn_gym.training.checkpoint import (
     Checkpoint,
@@ -22,6 +22,7 @@ from lsnn_gym.training.checkpoint import (
     whole_before,
 )
 from lsnn_gym.training.distributed import decided_by_writer, gather_json, writes
+from lsnn_gym.training.finite import check_finite_checkpoint, save_not_finite
 from lsnn_gym.training.interrupt import StopRequest
 from lsnn_gym.training.metrics import MetricsLog, TensorBoardLog, cut_to, extent_problem
 from lsnn_gym.training.run_folder import RunFolder
@@ -140,6 +141,10 @@ def train(
 
     Returns:
         The name of the signal that asked for the stop, or None if the training is complete.
+
+    Raises:
+        NotFiniteError: There is NaN or infinity; the state just before is in ``run.not_finite``.
+        UserError: Something cannot be written; the checkpoints of before are whole.
     """
     keep_freed_memory()
     done = trainer.finished_iterations
@@ -147,19 +152,36 @@ def train(
         saved, stopped_by = done, _asked_of_any(stop)
         while trainer.finished_iterations < iterations and stopped_by is None:
             started = time.perf_counter()
-            figures = trainer.run_iteration()
+            try:
+                figures = trainer.run_iteration()
+            except NotFiniteError as error:
+                raise _with_state(error, trainer, run) from None
             seconds = time.perf_counter() - started
             costs = trainer.costs() if isinstance(trainer, MeasuresCosts) else {}
             record.add(trainer.finished_iterations, figures, seconds, costs)
             stopped_by = _asked_of_any(stop)
             if trainer.finished_iterations % checkpoint_every == 0:
-                record.save(trainer.checkpoint(), checkpoints_kept)
+                record.save(trainer, checkpoints_kept)
                 saved = trainer.finished_iterations
         if trainer.finished_iterations > saved:
-            record.save(trainer.checkpoint(), checkpoints_kept)
+            record.save(trainer, checkpoints_kept)
         # No rank leaves before rank 0 has saved: a launcher that sees one gone stops the others.
         gather_json(None)
     return stopped_by if trainer.finished_iterations < iterations else None
+
+
+def _with_state(error: NotFiniteError, trainer: Trainer, run: RunFolder) -> NotFiniteError:
+    """Save what there is just before the step that is not taken, and say where; of several ranks, all call it."""
+    error.iteration = trainer.finished_iterations + (error.batch is not None)
+    checkpoint = trainer.checkpoint()
+    about = {"iteration": error.iteration, "seed": getattr(trainer, "seed", None)}
+    try:
+        save_not_finite(run.not_finite, error, checkpoint if writes() else None, about)
+        error.saved = run.not_finite
+    except UserError as reason:  # a full disk must not hide what was found
+        _log.warning("%s", reason)
+    gather_json(None)  # no rank leaves before the others have saved
+    return error
 
 
 def _asked_of_any(stop: StopRequest) -> str | None:
@@ -212,8 +234,17 @@ class _Record:
         self._bar.set_postfix({**self._describe(figures), "steps/s": f"{speed:,.0f}"}, refresh=False)
         self._bar.update()
 
-    def save(self, checkpoint: Checkpoint, keep: int) -> None:
-        """Write a checkpoint."""
+    def save(self, trainer: Trainer, keep: int) -> None:
+        """Write a checkpoint; of several ranks, all call it.
+
+        Raises:
+            NotFiniteError: On all ranks, if a weight is not finite: such a checkpoint would be of no use.
+        """
+        checkpoint = trainer.checkpoint()
+        try:
+            check_finite_checkpoint(checkpoint)
+        except NotFiniteError as error:
+            raise _with_state(error, trainer, self._run) from None
         if self._writes:
             self._metrics.sync()
             scalars = {**checkpoint.scalars, _METRICS: self._metrics.extent()}

@@ -55,6 +55,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def not_finite(self) -> Path:
+        """What to look at after NaN or infinity stopped the training (:mod:`lsnn_gym.training.finite`)."""
+        return self.path / "not_finite"
+
+    @property
     def environment(self) -> Path:
         """Versions, seed and commit (:meth:`write_environment`)."""
         return self.path / "environment.json"
