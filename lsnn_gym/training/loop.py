@@ -32,6 +32,8 @@ Figures = dict[str, float | int | None]
 _METRICS = "metrics"
 """Under which a checkpoint's plain values have what the metrics file was when it was saved."""
 
+_TOLD = "\nStopping after this iteration, to save; Ctrl-C once more stops at once.\n"
+
 _log = logging.getLogger(__name__)
 
 
@@ -148,7 +150,10 @@ def train(
     """
     keep_freed_memory()
     done = trainer.finished_iterations
-    with StopRequest() as stop, _Record(run, done, iterations, describe, show_progress) as record:
+    with (
+        StopRequest(_TOLD if writes() else None) as stop,
+        _Record(run, done, iterations, describe, show_progress) as record,
+    ):
         saved, stopped_by = done, _asked_of_any(stop)
         while trainer.finished_iterations < iterations and stopped_by is None:
             started = time.perf_counter()
