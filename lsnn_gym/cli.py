@@ -16,7 +16,7 @@ import gymnasium
 from lsnn_gym import __version__
 from lsnn_gym.benchmarks.command import bench
 from lsnn_gym.command_group import CommandGroup
-from lsnn_gym.errors import UserError, unknown
+from lsnn_gym.errors import NotFiniteError, UserError, unknown
 
 
 @click.group(
@@ -290,8 +290,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cli.main(args=arguments, prog_name="lsnn-gym", standalone_mode=False)
     except (UserError, gymnasium.error.Error) as error:
         _fail(str(error))
-    except OSError as error:
-        # A disk that is full, a folder that went away: nothing the caller of the command could have spelt better.
+    except (OSError, NotFiniteError) as error:
+        # A disk that is full, a loss of NaN: nothing the caller of the command could have spelt better.
         _fail(str(error), status=1)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else str(error))

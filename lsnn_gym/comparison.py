@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from lsnn_gym.atomic import cannot_write, write_atomically
 from lsnn_gym.errors import UserError
 from lsnn_gym.experiment import Experiment, config_path, experiment_from, experiment_of, family_of
+from lsnn_gym.folder_lock import holding
 from lsnn_gym.pictures import CurveGroup, TradePoint, comparison_curves, trade_off
 from lsnn_gym.plain_yaml import read_yaml
 from lsnn_gym.settings import Settings, apply_overrides, assign, to_yaml, validate
@@ -136,7 +137,7 @@ def plan(comparison: Comparison, parent: Path) -> tuple[Path, list[PlannedRun]]:
         for variant, seed, experiment in experiments:
             run = _run(folder, variant, seed)
             run.path.mkdir(parents=True)
-            write_atomically(run.config, to_yaml(experiment))
+            run.write_config(to_yaml(experiment))
     except OSError as error:
         raise cannot_write(folder, error) from error
     write_atomically(folder / "comparison.yaml", to_yaml(comparison))
@@ -174,12 +175,15 @@ def train_all(runs: Sequence[PlannedRun], jobs: int) -> Iterator[PlannedRun]:
         jobs: How many at once; they share the cores.
 
     Raises:
-        UserError: A training failed; those under way are finished first.
+        UserError: A training failed; those under way are finished first. Or another process is at it.
     """
     waiting = [each for each in runs if not each.run.results.is_file()]
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}
-    with ThreadPoolExecutor(jobs) as pool:
+    if not waiting:
+        return
+    folder = waiting[0].run.path.parent.parent  # as of ``_run``
+    with holding(folder, "comparing"), ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(_train, each, environment) for each in waiting]
         try:
             for future in as_completed(futures):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from lsnn_gym.atomic import cannot_write, write_atomically
+from lsnn_gym.atomic import cannot_write
 from lsnn_gym.errors import UserError
 from lsnn_gym.experiment import Experiment, config_path, experiment_from, family_of
 from lsnn_gym.plain_yaml import read_yaml
@@ -285,7 +285,7 @@ def _objective(plan: Plan, trial: optuna.Trial) -> float:
     try:
         if not run.config.is_file():
             run.path.mkdir(parents=True, exist_ok=True)
-            write_atomically(run.config, to_yaml(plan.experiment(changes)))
+            run.write_config(to_yaml(plan.experiment(changes)))
         command = [sys.executable, "-m", "lsnn_gym", "train", "--resume", str(run.path), "--quiet"]
         # In a process of its own: its memory, threads and faults are its own too.
         ended = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -23,6 +23,7 @@ from lsnn_gym.tasks.task import shuffled_indices
 from lsnn_gym.training.checkpoint import Checkpoint
 from lsnn_gym.training.denormals import flushed_denormals
 from lsnn_gym.training.distributed import broadcast_weights, gather_lanes, share_of, world_size, writes
+from lsnn_gym.training.finite import Watched
 from lsnn_gym.training.loop import Figures
 from lsnn_gym.training.optimization import (
     LayeredOptimizerName,
@@ -200,7 +201,9 @@ class ClassificationTrainer:
         loss = network.weighted_loss(signals, labels, weights)
         # Gradients are averaged over the ranks: a sum over samples is their number times what they average to.
         ranks = share.total // share.size if network.sums_loss else 1
-        norm = step(self.optimizer, ranks * loss, settings.max_gradient_norm, self._cut_gradients)
+        outputs = {f"values of layer {place}": each.values for place, each in enumerate(signals, start=1)}
+        watched = Watched(network, number, {"inputs": inputs}, lambda: outputs)
+        norm = step(self.optimizer, ranks * loss, settings.max_gradient_norm, watched, self._cut_gradients)
         if settings.largest_weight is not None:
             clip_weights_(network.parameters(), settings.largest_weight)
         if self._boost is not None:

@@ -67,10 +67,12 @@ class Predictions(NamedTuple):
     Attributes:
         values: Predictions ``[T, B]`` in units of the scaled targets, which span [-1, 1].
         spikes: Of a spiking core ``[T * S, B, N]``, 0 or 1/dt; else None.
+        state: The core's after whole episodes, packed ``[B, ...]``, without a gradient; None after parts of them.
     """
 
     values: Tensor
     spikes: Tensor | None
+    state: Tensor | None = None
 
 
 class RegressionNetwork(nn.Module):
@@ -187,7 +189,8 @@ class RegressionNetwork(nn.Module):
             shown: Scaled inputs and targets before ``[T, B, D + 1]``.
             draws: From ``draw``.
         """
-        return self.advance(shown, self.initial_state(shown.shape[1]), draws)[0]
+        predictions, after = self.advance(shown, self.initial_state(shown.shape[1]), draws)
+        return predictions._replace(state=self.core.pack(after).detach())
 
     def initial_state(self, batch_size: int) -> Any:
         """Return the rest state of ``batch_size`` networks."""

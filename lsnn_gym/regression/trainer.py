@@ -19,6 +19,7 @@ from lsnn_gym.training.distributed import (
     mean_figures,
     share_of,
 )
+from lsnn_gym.training.finite import Watched
 from lsnn_gym.training.loop import Figures
 from lsnn_gym.training.optimization import (
     connections,
@@ -133,7 +134,17 @@ class RegressionTrainer:
             figures["rate_loss"] = regulated.item()
             # Spikes carry 1/dt, so their mean is a rate per ms.
             figures["firing_rate_hz"] = float(global_mean(predictions.spikes.detach().mean())) * 1000
-        figures["gradient_norm"] = step(self.optimizer, loss, settings.max_gradient_norm).item()
+        watched = Watched(
+            network,
+            iteration,
+            {
+                "observations": torch.from_numpy(episodes.inputs),
+                "targets": torch.from_numpy(episodes.targets),
+                "network's state": predictions.state,
+            },
+            lambda: {"predictions": predictions.values, "squared errors": squares},
+        )
+        figures["gradient_norm"] = step(self.optimizer, loss, settings.max_gradient_norm, watched).item()
         return figures
 
     def checkpoint(self) -> Checkpoint:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -23,11 +25,15 @@ class StopRequest:
     A second Ctrl-C raises KeyboardInterrupt at once. On leaving, the former handlers are back. Outside the
     main thread, where Python delivers no signals, it does nothing; a signal that was ignored stays ignored.
 
+    Args:
+        told: What to say on standard error at the first signal; None for nothing.
+
     Attributes:
         requested: ``"SIGINT"`` (Ctrl-C) or ``"SIGTERM"``, whichever came first; None while none came.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, told: str | None = None) -> None:
+        self._told = told
         self.requested: str | None = None
         self._interrupted = False
         self._former: dict[signal.Signals, _Handler] = {}
@@ -53,4 +59,7 @@ class StopRequest:
         if number == signal.SIGINT and self._interrupted:
             raise KeyboardInterrupt
         self._interrupted |= number == signal.SIGINT
+        if self.requested is None and self._told is not None:
+            with contextlib.suppress(OSError):
+                os.write(2, self._told.encode())  # no print: what was interrupted may be printing
         self.requested = self.requested or signal.Signals(number).name

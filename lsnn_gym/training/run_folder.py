@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -14,6 +15,10 @@ from typing import Any
 import lsnn_gym
 from lsnn_gym.atomic import cannot_write, write_atomically
 from lsnn_gym.errors import UserError, nearest
+from lsnn_gym.plain_yaml import read_yaml
+
+_SUM = b"# sha256 of the lines below: "
+"""Begins the first line of a run's config."""
 
 
 class RunFolder:
@@ -48,6 +53,11 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """Folder of checkpoints (:mod:`lsnn_gym.training.checkpoint`)."""
         return self.path / "checkpoints"
+
+    @property
+    def not_finite(self) -> Path:
+        """What to look at after NaN or infinity stopped the training (:mod:`lsnn_gym.training.finite`)."""
+        return self.path / "not_finite"
 
     @property
     def environment(self) -> Path:
@@ -115,6 +125,31 @@ class RunFolder:
         what = f"{path} is no run folder (it has no config.yaml)" if exists else f"no run folder {path}"
         near = _similar_run(run.path)
         raise UserError(f"{what}; did you mean {near}?" if near else what)
+
+    def write_config(self, text: str) -> None:
+        """Write ``config.yaml`` with a first line, a comment, by which ``read_config`` tells whether it is whole.
+
+        Raises:
+            UserError: The file cannot be written.
+        """
+        content = text.encode()
+        write_atomically(self.config, _SUM + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+
+    def read_config(self) -> dict[str, Any]:
+        """Return the run's settings as plain data. A config without a checksum, as of older runs, is taken as it is.
+
+        Raises:
+            UserError: The file is missing, damaged, edited without removing its checksum, or no YAML.
+        """
+        mapping = read_yaml(self.config)
+        first, _, rest = self.config.read_bytes().partition(b"\n")
+        found = hashlib.sha256(rest).hexdigest()
+        if first.startswith(_SUM) and first.removeprefix(_SUM).decode(errors="replace") != found:
+            raise UserError(
+                f"{self.config} is damaged: its lines have the checksum {found[:12]}, expected another; if they were "
+                "edited on purpose, remove the first line"
+            )
+        return mapping
 
     def write_environment(self, seed: int, threads: int | None = None, **more: Any) -> None:
         """Write ``environment.json``: what besides the settings a repetition may depend on.

@@ -30,6 +30,7 @@ from lsnn_gym.training.distributed import (
     share_of,
     world_size,
 )
+from lsnn_gym.training.finite import Watched
 from lsnn_gym.training.judging import global_loss, global_score, global_scores
 from lsnn_gym.training.loop import Figures
 from lsnn_gym.training.optimization import (
@@ -284,7 +285,13 @@ class SupervisedTrainer:
             added, of_tasks = network.auxiliary.loss(network.core.network, iteration)
             loss = loss + added
             figures |= of_tasks
-        figures["gradient_norm"] = step(self.optimizer, loss, settings.max_gradient_norm).item()
+        watched = Watched(
+            network,
+            iteration,
+            {"inputs": batch.inputs, "network's state": network.core.pack(after).detach()},
+            lambda: {"encoded inputs": encoded, "noise": noise, "readouts": output.values},
+        )
+        figures["gradient_norm"] = step(self.optimizer, loss, settings.max_gradient_norm, watched).item()
         if settings.readout_decay and isinstance(network.core, LSNNCore):
             network.core.readout.decay(settings.readout_decay)
             follow_scaling(self.optimizer, network.core.readout.weight, 1 - settings.readout_decay)
