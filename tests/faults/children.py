@@ -43,7 +43,9 @@ def run_child(
         # A child that ended stays a zombie until it is waited for: the number cannot be another's.
         os.kill(child, number)
     _, status = os.waitpid(child, 0)
-    return Ended(os.waitstatus_to_exitcode(status), errors.read_text(errors="replace") if errors.exists() else "")
+    return Ended(
+        os.waitstatus_to_exitcode(status), errors.read_text(errors="replace") if errors.exists() else ""
+    )
 
 
 def _do(work: Callable[[], int | None], errors: Path) -> NoReturn:
@@ -55,6 +57,8 @@ def _do(work: Callable[[], int | None], errors: Path) -> NoReturn:
         os.dup2(said, 2)
         sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
         status = work() or 0
+    except KeyboardInterrupt:
+        status = 130  # as the command line's; it came when all was done
     except BaseException:
         traceback.print_exc()
     finally:
