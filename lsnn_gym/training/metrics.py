@@ -77,8 +77,15 @@ class MetricsLog:
         return {"bytes": self._bytes, "sha256": self._digest.hexdigest()}
 
     def sync(self) -> None:
-        """Wait until the disk has every line: before a checkpoint, against power cuts."""
-        os.fsync(self._file.fileno())
+        """Wait until the disk has every line: before a checkpoint, against power cuts.
+
+        Raises:
+            UserError: The disk could not take them.
+        """
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
 
     def close(self) -> None:
         """Close the file."""

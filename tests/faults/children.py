@@ -57,6 +57,8 @@ def _do(work: Callable[[], int | None], errors: Path) -> NoReturn:
         os.dup2(said, 2)
         sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
         status = work() or 0
+    except KeyboardInterrupt:
+        status = 130  # as the command line's; it came when all was done
     except BaseException:
         traceback.print_exc()
     finally:

@@ -11,9 +11,11 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from lsnn_gym.atomic import cannot_write
 from lsnn_gym.training import metrics
 
-_WATCHED = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate"}
+_FREEING = {"os.remove", "os.rmdir", "shutil.rmtree"}
+_WATCHED = {"open", "os.rename", "os.mkdir", *_FREEING}
 
 
 def die() -> None:
@@ -30,8 +32,8 @@ def failing(code: int) -> Callable[[], None]:
     return fail
 
 
-def at_operation(number: int, folder: Path, act: Callable[[], None], *, ever_after: bool = False) -> None:
-    """Let this process, which has no way back, ``act`` just before the ``number``-th operation on ``folder``, from 0.
+class Suffering:
+    """Lets this process, which has no way back, suffer just before the ``number``-th operation on ``folder``, from 0.
 
     Operations are opening for writing, renaming, making and removing of files and folders, waiting for the disk, and
     a line of metrics, of which half is written.
@@ -40,45 +42,52 @@ def at_operation(number: int, folder: Path, act: Callable[[], None], *, ever_aft
         number: Of the operation.
         folder: Operations elsewhere do not count.
         act: Dies or raises.
-        ever_after: Whether it does so at each later one too, as a full disk does. Removing always works.
+        ever_after: Whether it does so at each later one too, as a full disk does. Removing always works then.
+
+    Attributes:
+        came: Whether it came to that.
     """
-    done = 0
-    prefix = str(folder)
-    fsync, write_all = os.fsync, metrics._write_all
 
-    def count(frees: bool = False) -> bool:
-        nonlocal done
-        done += 1
-        return (done > number if ever_after else done == number + 1) and not (frees and ever_after)
+    def __init__(
+        self, number: int, folder: Path, act: Callable[[], None], *, ever_after: bool = False
+    ) -> None:
+        self.came = False
+        self._number, self._act, self._ever_after = number, act, ever_after
+        self._prefix = str(folder)
+        self._done = 0
+        self._fsync, self._write_all = os.fsync, metrics._write_all
+        os.fsync = self._counted_fsync
+        metrics._write_all = self._counted_write
+        sys.addaudithook(self._hook)
 
-    def hook(event: str, given: tuple[Any, ...]) -> None:
-        if event not in _WATCHED or not str(given[0]).startswith(prefix):
+    def _is_due(self, *, frees: bool = False) -> bool:
+        self._done += 1
+        due = self._done > self._number if self._ever_after else self._done == self._number + 1
+        due = due and not (frees and self._ever_after)
+        self.came |= due
+        return due
+
+    def _hook(self, event: str, given: tuple[Any, ...]) -> None:
+        if event not in _WATCHED or not str(given[0]).startswith(self._prefix):
             return
         if event == "open" and not given[2] & (os.O_WRONLY | os.O_RDWR):
             return
-        if count(frees=event in ("os.remove", "os.rmdir")):
-            act()
+        if self._is_due(frees=event in _FREEING):
+            self._act()
 
-    def counted_fsync(descriptor: int) -> None:
-        if count():
-            act()
-        fsync(descriptor)
+    def _counted_fsync(self, descriptor: int) -> None:
+        if self._is_due():
+            self._act()
+        self._fsync(descriptor)
 
-    def counted_write(file: FileIO, content: bytes, path: Path) -> None:
-        def half() -> None:
+    def _counted_write(self, file: FileIO, content: bytes, path: Path) -> None:
+        if self._is_due():
             file.write(content[: len(content) // 2])
-            act()
-
-        if count():
             try:
-                half()
+                self._act()
             except OSError as error:
-                raise metrics.cannot_write(path, error) from error
-        write_all(file, content, path)
-
-    os.fsync = counted_fsync
-    metrics._write_all = counted_write
-    sys.addaudithook(hook)
+                raise cannot_write(path, error) from error
+        self._write_all(file, content, path)
 
 
 def slow_disk(seconds: float) -> None:
