@@ -4,7 +4,7 @@
 
 (async () => {
   const text = (id) => document.getElementById(id).textContent;
-  const places = [...document.querySelectorAll("[data-charts]")];
+  const places = [...document.querySelectorAll("[data-chart]")];
   const packed = new Blob([bytes(text("bokeh"))]).stream().pipeThrough(new DecompressionStream("gzip"));
   document.head.append(make("script", {}, await new Response(packed).text()));
   const palette = Object.values(JSON.parse(text("palette")));
@@ -15,9 +15,8 @@
     if (dark.matches) for (const [light, other] of palette) source = source.replaceAll(`"${light}"`, `"${other}"`);
     const charts = JSON.parse(source);
     for (const place of places) {
-      const boxes = charts[place.dataset.charts].map(() => make("div", { class: "chart" }));
-      place.replaceChildren(...boxes);
-      for (const [index, box] of boxes.entries()) await Bokeh.embed.embed_item(charts[place.dataset.charts][index], box);
+      place.replaceChildren();
+      await Bokeh.embed.embed_item(charts[place.dataset.chart][place.dataset.number], place);
     }
     document.documentElement.dataset.charts = dark.matches ? "dark" : "light";
   }

@@ -15,7 +15,6 @@ from lsnn_gym.report.parts import Confusions, Parts, Raster
 from lsnn_gym.report.weights import changes
 
 if TYPE_CHECKING:
-    from bokeh.plotting import figure as Figure  # noqa: N812
     from markupsafe import Markup
 
     from lsnn_gym.report.parts import Floats
@@ -41,11 +40,11 @@ def page(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters["json"] = _safe_json
-    figures = _figures(report)
+    sections = _sections(report)
     return environment.get_template("page.html.j2").render(
         report=report,
-        sections={name: len(each) for name, each in figures.items()},
-        charts={name: [charts.as_json(figure) for figure in each] for name, each in figures.items()},
+        sections=sections,
+        drawings={name: [chart.data() for chart in each] for name, each in sections.items()},
         replays=[replay.data() for replay in report.parts.replays],
         palette=PALETTE,
         style=Markup(_own_file("page.css")),
@@ -55,7 +54,7 @@ def page(report: Report) -> str:
     )
 
 
-def _figures(report: Report) -> dict[str, list[Figure]]:
+def _sections(report: Report) -> dict[str, list[charts.Chart]]:
     """Return the charts of each section."""
     parts = report.parts
     rates = _rates(parts)
@@ -67,7 +66,7 @@ def _figures(report: Report) -> dict[str, list[Figure]]:
         ],
         "network": [
             *([charts.rates_chart(rates)] if rates else []),
-            *charts.change_charts(changes(parts.before, parts.after)),
+            *map(charts.change_chart, changes(parts.before, parts.after)),
         ],
     }
 

@@ -22,6 +22,7 @@ PALETTE: dict[str, tuple[str, str]] = {
     "goal": (css(GOAL_COLOR), "#3f6b4c"),
     "goal-rim": ("#3a7a4c", "#8fd1a2"),
     "wall": ("#c43a48", "#ff8d96"),
+    "kept": ("#bdb7aa", "#59616c"),
     "accent": ("#1d4f91", "#9cc3f5"),
     **{f"group-{index}": (css(color), _paler(color)) for index, color in enumerate(GROUP_COLORS)},
 }
@@ -34,5 +35,5 @@ def light(name: str) -> str:
 
 
 def group(index: int) -> str:
-    """Return the light colour of a group's or line's number."""
-    return light(f"group-{index % len(GROUP_COLORS)}")
+    """Return the name of the colour of a group's or line's number."""
+    return f"group-{index % len(GROUP_COLORS)}"

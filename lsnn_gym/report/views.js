@@ -12,7 +12,7 @@ function color(name) {
 }
 
 function make(tag, attributes = {}, ...children) {
-  const inSvg = ["svg", "g", "path", "circle", "rect", "line", "polyline", "title"].includes(tag);
+  const inSvg = ["svg", "g", "path", "circle", "rect", "line", "clipPath"].includes(tag);
   const element = inSvg ? document.createElementNS(SVG, tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);
@@ -80,7 +80,7 @@ function canvasFor(paint) {
 
 /* A figure over all steps, with questions shaded, marks, and a cursor: fill `plot` with what is to be seen. */
 function overTime(replay, label, height, caption) {
-  const plot = make("div", { class: "over-time", style: `height:${height}px`, "data-over-time": "" });
+  const plot = make("div", { class: "over-time", style: `min-height:${height}px`, "data-over-time": "" });
   const lines = make("svg", { viewBox: `0 0 ${replay.steps} 1`, preserveAspectRatio: "none", "aria-hidden": "true" });
   for (const { first, after } of replay.questions) {
     lines.append(make("rect", { x: first, y: 0, width: after - first, height: 1, style: "fill:var(--goal);opacity:.3" }));
@@ -120,13 +120,17 @@ const VIEWS = {
       const [cx, cy] = at(place);
       return make("circle", { cx, cy, r: radius, style, "vector-effect": "non-scaling-stroke" });
     };
-    const border = "fill:var(--water);stroke:var(--rim);stroke-width:2";
+    const water = "fill:var(--water);stroke:var(--rim);stroke-width:2", side = 2 * view.size;
+    const border = view.shape === "disc"
+      ? round([0, 0], view.size, water)
+      : make("rect", { x: -view.size, y: -view.size, width: side, height: side, style: water,
+                       "vector-effect": "non-scaling-stroke" });
     svg.append(
-      view.shape === "disc"
-        ? round([0, 0], view.size, border)
-        : make("rect", { x: -view.size, y: -view.size, width: 2 * view.size, height: 2 * view.size, style: border,
-                         "vector-effect": "non-scaling-stroke" }),
-      round(view.goal, view.goalRadius, "fill:var(--goal);stroke:var(--goal-rim);stroke-width:2"),
+      border,
+      // The part of the goal that is outside of the arena cannot be reached.
+      make("clipPath", { id: "arena-only" }, border.cloneNode()),
+      make("g", { "clip-path": "url(#arena-only)" },
+           round(view.goal, view.goalRadius, "fill:var(--goal);stroke:var(--goal-rim);stroke-width:2")),
     );
     const starts = [0, ...view.starts];
     const stretches = starts.map((start, index) => {
@@ -217,6 +221,7 @@ const VIEWS = {
     const height = Math.max(90, Math.min(260, 2 * view.neurons));
     const caption = [`spikes${sampled}`, ...view.groups.map(([name], index) => key(name, `group-${index % GROUPS}`))];
     const time = overTime(replay, "Spikes", height, caption);
+    time.element.classList.add("tall");
     const groupOf = view.groups.flatMap(([, size], index) => Array(size).fill(index % GROUPS));
     const each = Math.max(1, Math.round(view.rows / replay.steps));
     let counts = new Uint32Array(replay.steps);
