@@ -18,8 +18,10 @@ from lsnn_gym.report.weights import Change
 if TYPE_CHECKING:
     from bokeh.plotting import figure as Figure  # noqa: N813
 
+_MOST_NAMED = 12  # classes
 _MOST_POINTS = 600  # of a line: more than a screen can tell apart
 _BINS = 40
+_DASHES = ("solid", "dashed", "dotted")
 _STATES = {"kept": "kept", "gone": "group-1", "new": "group-0"}
 """States of connections, and the names of their colours."""
 
@@ -44,17 +46,25 @@ def script() -> str:
     return "\n".join(Resources(mode="inline", components=["bokeh"], minified=True).js_raw)
 
 
+class Key(NamedTuple):
+    """What a line or kind of mark stands for, the name of its colour in ``palette``, and how the line is drawn."""
+
+    name: str
+    color: str
+    dash: str = "solid"
+
+
 class Chart(NamedTuple):
     """A chart; what names its colours stands in the page, where it can be read aloud and wraps.
 
     Attributes:
         title: What is drawn.
-        keys: Name of each line or kind of mark, and of its colour in ``palette``.
+        keys: Of each line or kind of mark, if there are several.
         figure: Without title and legend.
     """
 
     title: str
-    keys: Sequence[tuple[str, str]]
+    keys: Sequence[Key]
     figure: Figure
 
     def data(self) -> dict[str, Any]:
@@ -78,18 +88,19 @@ def course_chart(metrics: Sequence[Mapping[str, Any]], panel: Panel) -> Chart:
     for label, value in panel.references.items():
         _reference(figure, label, value)
     _choose_bounds(figure, values)
-    keys = [(label, group(index)) for index, label in enumerate(panel.series)] if len(panel.series) > 1 else []
-    return Chart(panel.y_label, keys, figure)
+    keys = [Key(label, group(index)) for index, label in enumerate(panel.series)]
+    return Chart(panel.y_label, keys if len(keys) > 1 else [], figure)
 
 
 def errors_chart(errors: ErrorLines) -> Chart:
     """Return errors by trial, on a logarithmic scale."""
-    figure = _new_figure("examples seen", y_axis_type="log")
+    figure, keys = _new_figure("examples seen", y_axis_type="log"), []
     for index, (name, values) in enumerate(errors.lines.items()):
         pairs = np.array([(seen, value) for seen, value in enumerate(values) if value]).reshape(-1, 2)
-        dash = ("solid", "dashed", "dotted")[min(2, index // len(GROUP_COLORS))]
-        _line(figure, pairs[:, 0], pairs[:, 1], name, group(index), dash)
-    return Chart(errors.title, [(name, group(index)) for index, name in enumerate(errors.lines)], figure)
+        dash = _DASHES[index // len(GROUP_COLORS) % len(_DASHES)]
+        keys.append(Key(name, group(index), dash))
+        _line(figure, pairs[:, 0], pairs[:, 1], *keys[-1])
+    return Chart(errors.title, keys, figure)
 
 
 def confusions_chart(confusions: Confusions) -> Chart:
@@ -106,6 +117,8 @@ def confusions_chart(confusions: Confusions) -> Chart:
         "alpha": np.sqrt(shares.ravel()),
     }
     figure = _new_figure("decided class", "true class", height=360)
+    if len(counts) <= _MOST_NAMED:
+        figure.xaxis.ticker = figure.yaxis.ticker = list(range(len(counts)))
     figure.rect(
         "decided", "true", 0.94, 0.94, source=source, color=light("accent"), line_color=None, alpha="alpha"
     )
@@ -130,7 +143,7 @@ def change_chart(change: Change) -> Chart:
     for state, (name, number) in enumerate(change.counts.items(), start=1):
         to, source = np.nonzero(states == state)
         figure.rect(source, to, 0.9, 0.9, color=light(_STATES[name]), line_color=None)
-        keys.append((f"{name} {number:,}", _STATES[name]))
+        keys.append(Key(f"{name} {number:,}", _STATES[name]))
     figure.grid.visible = False
     _bound_cells(figure, states.shape)
     return Chart(change.title, keys, figure)
@@ -145,7 +158,7 @@ def _histograms(title: str, x_label: str, y_label: str, values: Mapping[str, Flo
         figure.quad("left", "right", "top", 0, source=source, color=color, fill_alpha=0.35)
     figure.y_range.start = 0  # type: ignore[attr-defined]
     _hover(figure, [(x_label, "@left{0.00} to @right{0.00}"), (y_label, "@top")])
-    return Chart(title, [(name, group(index)) for index, name in enumerate(values)], figure)
+    return Chart(title, [Key(name, group(index)) for index, name in enumerate(values)], figure)
 
 
 def _line(figure: Figure, x: Floats, y: Floats, label: str, role: str, dash: str = "solid") -> None:

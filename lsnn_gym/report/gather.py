@@ -43,7 +43,7 @@ class Report(NamedTuple):
 def gather(
     run: RunFolder, experiment: ExperimentSettings, family: Family[Any], episodes: int, seed: int
 ) -> Report:
-    """Collect everything that a run's report shows; nothing is trained or written.
+    """Collect everything that a run's report shows; a run that was never judged is judged now.
 
     Args:
         run: With a checkpoint and metrics.

@@ -276,7 +276,7 @@ class Table(NamedTuple):
 def plain_rows(figures: Mapping[str, Any]) -> Table:
     """Return the figures that are numbers or text, a row each."""
     shown = {
-        name.replace("_", " "): [f"{value:.4g}" if isinstance(value, float) else str(value)]
+        name.replace("_", " "): [_shown(value)]
         for name, value in figures.items()
         if isinstance(value, int | float | str) and not isinstance(value, bool)
     }
@@ -326,6 +326,10 @@ class Parts:
     charts: Sequence[ErrorLines | Confusions] = ()
     before: Mapping[str, Floats] = field(default_factory=dict)
     after: Mapping[str, Floats] = field(default_factory=dict)
+
+
+def _shown(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def _numbers(values: npt.ArrayLike) -> list[float | None]:
