@@ -151,8 +151,10 @@ const VIEWS = {
     const agent = round(view.path[0], 0.045 * view.size, "fill:var(--ink);stroke:var(--card);stroke-width:2");
     agent.id = "agent";
     svg.append(agent);
+    const caption = make("figcaption", {}, key("way to the first goal", "group-1"), key("later ways", "group-0"),
+                         ...replay.marks.map(({ name, color: of }) => key(name, of)));
     return {
-      element: make("figure", {}, svg),
+      element: make("figure", {}, svg, caption),
       onStage: true,
       draw(step) {
         const present = lastUpTo(starts, step);
