@@ -171,9 +171,7 @@ class Classification(Family[ClassificationExperiment]):
         _check_number(data, seed + episodes - 1)
         network = newest_weights(_make_network(experiment, data), run).eval()
         number = min(_CONFUSED, len(data.test))
-        counts = confusions(
-            network, data.test, data.num_classes, number, experiment.evaluate.batch_size
-        )
+        counts = confusions(network, data.test, data.num_classes, number, experiment.evaluate.batch_size)
         return Parts(
             plain_rows(figures),
             _panels(read_metrics(run.metrics)),

@@ -34,9 +34,7 @@ def episode_replay(agent: ActorCritic, env: VectorEnv, seed: int, *, determinist
     if isinstance(inner, FunctionRegressionVectorEnv):
         network = agent.network_settings
         return regression_replay(
-            probe_agent(
-                agent, inner, asked_numbers(inner.options.trials), seed, deterministic=deterministic
-            ),
+            probe_agent(agent, inner, asked_numbers(inner.options.trials), seed, deterministic=deterministic),
             inner.options.functions,
             {"regular": network.regular_neurons, "adaptive": network.adaptive_neurons},
             network.dt,
@@ -85,6 +83,9 @@ def _seen_and_done(trajectory: Trajectory) -> list[View]:
     acted = trajectory.actions[:, 0].cpu().numpy()
     return [
         Lines("observation", {f"observation {index}": each for index, each in enumerate(observed.T)}),
-        Lines("action, in units of half its range", {f"action {index}": each for index, each in enumerate(acted.T)}),
+        Lines(
+            "action, in units of half its range",
+            {f"action {index}": each for index, each in enumerate(acted.T)},
+        ),
         Lines("reward", {"reward": trajectory.rewards[:, 0].cpu().numpy()}),
     ]

@@ -16,6 +16,7 @@ from lsnn_gym.agents.probing import probe_agent
 from lsnn_gym.envs.function_regression_vector import FunctionRegressionVectorEnv
 from lsnn_gym.envs.water_maze_vector import WaterMazeVectorEnv
 from lsnn_gym.errors import UserError
+from lsnn_gym.families.regression_reports import course_panels as regression_panels
 from lsnn_gym.families.regression_reports import (
     draw_errors_by_trial,
     draw_probed,
@@ -23,7 +24,6 @@ from lsnn_gym.families.regression_reports import (
     regression_rows,
     regression_table,
 )
-from lsnn_gym.families.regression_reports import course_panels as regression_panels
 from lsnn_gym.pictures import Panel, learning_curves
 from lsnn_gym.report.parts import Table, plain_rows
 from lsnn_gym.training.metrics import read_metrics

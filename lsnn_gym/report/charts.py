@@ -16,7 +16,7 @@ from lsnn_gym.report.parts import Confusions, ErrorLines, Floats
 from lsnn_gym.report.weights import Change
 
 if TYPE_CHECKING:
-    from bokeh.plotting import figure as Figure  # noqa: N813
+    from bokeh.plotting import figure as Figure
 
 _MOST_NAMED = 12  # classes
 _MOST_POINTS = 600  # of a line: more than a screen can tell apart
@@ -138,7 +138,9 @@ def change_chart(change: Change) -> Chart:
         weights = {"before": change.before.ravel(), "after": change.after.ravel()}
         return _histograms(change.title, "weight", "synapses", weights)
     states = change.shown_states
-    figure = _new_figure("from", "to", height=60 + int(max(80, 300 * min(1, states.shape[0] / states.shape[1]))))
+    figure = _new_figure(
+        "from", "to", height=60 + int(max(80, 300 * min(1, states.shape[0] / states.shape[1])))
+    )
     keys = []
     for state, (name, number) in enumerate(change.counts.items(), start=1):
         to, source = np.nonzero(states == state)

@@ -9,7 +9,9 @@ import click
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.html", help="By default RUN/report.html.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="FILE.html", help="By default RUN/report.html."
+)
 @click.option(
     "--episodes", type=click.IntRange(min=1), default=3, show_default=True, help="To replay, or sequences."
 )

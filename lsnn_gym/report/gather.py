@@ -69,7 +69,9 @@ def gather(
         parts=family.report(run, experiment, figures, episodes, seed),
         metrics=metrics,
         course=_course(run, metrics, costs),
-        machine={name.replace("_", " "): _words(each) for name, each in _read_json(run, "environment").items()},
+        machine={
+            name.replace("_", " "): _words(each) for name, each in _read_json(run, "environment").items()
+        },
         config=to_yaml(experiment),
     )
 
@@ -107,7 +109,9 @@ def _course(run: RunFolder, metrics: Sequence[Mapping[str, Any]], costs: Mapping
 def _duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+    return (
+        f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+    )
 
 
 def _words(value: Any) -> str:

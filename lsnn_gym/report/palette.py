@@ -26,7 +26,7 @@ PALETTE: dict[str, tuple[str, str]] = {
     "accent": ("#1d4f91", "#9cc3f5"),
     **{f"group-{index}": (css(color), _paler(color)) for index, color in enumerate(GROUP_COLORS)},
 }
-"""Name to its light and its dark colour. The light ones differ: charts are turned dark by replacing one by the other."""
+"""Name to its light and its dark colour. The light ones differ: charts turn dark by replacing one by the other."""
 
 
 def light(name: str) -> str:

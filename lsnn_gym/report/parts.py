@@ -98,7 +98,10 @@ class Belief:
             "dimensions": self.grid.shape[1],
             "inputs": np.round(self.inputs, 4).tolist(),
             "targets": np.round(self.targets, 4).tolist(),
-            "bounds": [[float(low), float(high)] for low, high in zip(self.grid.min(0), self.grid.max(0), strict=True)],
+            "bounds": [
+                [float(low), float(high)]
+                for low, high in zip(self.grid.min(0), self.grid.max(0), strict=True)
+            ],
             "points": len(self.grid),
             "values": pack_levels(self.values, self.low, self.high),
             "seen": [int(each) for each in self.seen],
@@ -134,7 +137,11 @@ class Lines:
             "kind": "lines",
             "label": self.label,
             "lines": [
-                {"name": name, "values": _numbers(values), "strong": self.strong is None or name in self.strong}
+                {
+                    "name": name,
+                    "values": _numbers(values),
+                    "strong": self.strong is None or name in self.strong,
+                }
                 for name, values in self.lines.items()
             ],
             "bounds": list(self.bounds or found),

@@ -55,7 +55,9 @@ class Change:
         states = self.states
         for axis in (0, 1):
             size = states.shape[axis]
-            states = states.take(np.unique(np.linspace(0, size - 1, min(size, _MOST_SHOWN)).astype(int)), axis)
+            states = states.take(
+                np.unique(np.linspace(0, size - 1, min(size, _MOST_SHOWN)).astype(int)), axis
+            )
         return states
 
     @property

@@ -11,7 +11,6 @@ from lsnn_gym.atomic import write_atomically
 from lsnn_gym.training.metrics import read_metrics
 from lsnn_gym.training.run_folder import RunFolder
 
-
 COSTS = (
     "connections",
     "train_seconds",

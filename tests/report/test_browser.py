@@ -41,14 +41,17 @@ def opened(browser: Browser) -> Iterator[Opens]:
         contexts.append(browser.new_context(**context))
         page = contexts[-1].new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda told: complaints.append(told.text) if told.type in ("error", "warning") else None)
+        page.on(
+            "console",
+            lambda told: complaints.append(told.text) if told.type in ("error", "warning") else None,
+        )
         page.on("request", lambda asked: requests.append(asked.url))
         if stopped_clock:
             page.clock.install()
         page.goto(path.as_uri())
-        if stopped_clock:
-            page.clock.run_for(3000)  # the charts wait for timers and frames
         page.wait_for_selector("html[data-charts]", state="attached")
+        if stopped_clock:
+            page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 60)
         return page
 
     yield open_page
@@ -89,7 +92,9 @@ def test_scrubbing_shows_the_step_that_the_episode_has_there(opened: Opens, maze
         assert status.startswith(f"step {step + 1} of 60 · at x {x:.2f}, y {y:.2f}")
         walls = sum(when <= step for when in arena["walls"])
         assert f"· {walls} wall hit{'s' * (walls != 1)} ·" in status
-        assert float(status.split("value ")[1].split()[0]) == pytest.approx(values["lines"][0]["values"][step], abs=0.006)
+        assert float(status.split("value ")[1].split()[0]) == pytest.approx(
+            values["lines"][0]["values"][step], abs=0.006
+        )
         cursors = page.locator("[data-over-time] > svg:last-child line")
         assert {each.get_attribute("x1") for each in cursors.all()} == {f"{step + 0.5:g}"}
 
@@ -171,14 +176,22 @@ def test_all_can_be_done_by_keys(opened: Opens, maze_page):
             outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
             assert outline == "solid"
         if focus == "scrub":
-            for key, step in (("End", 59), ("ArrowLeft", 58), ("Home", 0), ("ArrowRight", 1), ("Shift+ArrowRight", 11)):
+            for key, step in (
+                ("End", 59),
+                ("ArrowLeft", 58),
+                ("Home", 0),
+                ("ArrowRight", 1),
+                ("Shift+ArrowRight", 11),
+            ):
                 page.keyboard.press(key)
                 assert step_of(page) == step
             page.keyboard.press("Space")
             page.clock.run_for(500)
             page.keyboard.press("Space")
             assert step_of(page) == pytest.approx(21, abs=1)
-            assert page.locator("#scrub").get_attribute("aria-valuetext") == page.locator("#status").inner_text()
+            assert (
+                page.locator("#scrub").get_attribute("aria-valuetext") == page.locator("#status").inner_text()
+            )
         if focus == "SUMMARY":
             page.keyboard.press("Enter")
             expect(page.locator("details")).to_have_attribute("open", "")
@@ -228,7 +241,15 @@ def test_a_phone_shows_it_without_scrolling_sideways_and_a_finger_plays(opened: 
     page = opened(maze_page, viewport=PHONE, has_touch=True)
     page.locator("summary").tap()
     assert page.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"]
-    for name in ("#stage svg", "#play", "#scrub", "#speed", "#episode", "#status", "[data-over-time] >> nth=1"):
+    for name in (
+        "#stage svg",
+        "#play",
+        "#scrub",
+        "#speed",
+        "#episode",
+        "#status",
+        "[data-over-time] >> nth=1",
+    ):
         box = page.locator(name).bounding_box()
         assert box is not None, name
         assert box["x"] >= 0, name

@@ -124,7 +124,9 @@ def test_weights_before_are_those_that_the_training_began_with(maze_run: Path):
     parts = gather(RunFolder(maze_run), experiment, family, 1, 0).parts
     begun = family.make_trainer(experiment).checkpoint().model
     trained = newest_weights(_agent(maze_run), RunFolder(maze_run)).state_dict()
-    assert {"core.network.input_synapses.weight", "core.network.recurrent_synapses.weight"} <= set(parts.before)
+    assert {"core.network.input_synapses.weight", "core.network.recurrent_synapses.weight"} <= set(
+        parts.before
+    )
     for name, before in parts.before.items():
         assert (before == begun[name].double().numpy()).all()
         assert (parts.after[name] == trained[name].double().numpy()).all()
@@ -162,7 +164,9 @@ def test_episodes_are_those_that_render_films(maze_run: Path):
 
 
 def test_the_page_has_the_runs_figures_settings_and_machine(maze_page: Path):
-    text = html.unescape(re.sub(r"<script.*?</script>", "", maze_page.read_text(encoding="utf-8"), flags=re.DOTALL))
+    text = html.unescape(
+        re.sub(r"<script.*?</script>", "", maze_page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    )
     results = json.loads((maze_page.parent / "results.json").read_text())
     assert f"<td>{results['references']['oracle']['goals_per_episode']:.2f}</td>" in text
     assert f"<td>{results['goals_per_episode']:.2f}</td>" in text
