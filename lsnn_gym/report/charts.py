@@ -143,8 +143,8 @@ def change_chart(change: Change) -> Chart:
     )
     keys = []
     for state, (name, number) in enumerate(change.counts.items(), start=1):
-        to, source = np.nonzero(states == state)
-        figure.rect(source, to, 0.9, 0.9, color=light(_STATES[name]), line_color=None)
+        place = dict(zip(("y", "x"), np.nonzero(states == state), strict=True))
+        figure.rect("x", "y", 0.9, 0.9, source=place, color=light(_STATES[name]), line_color=None)
         keys.append(Key(f"{name} {number:,}", _STATES[name]))
     figure.grid.visible = False
     _bound_cells(figure, states.shape)
@@ -168,7 +168,7 @@ def _line(figure: Figure, x: Floats, y: Floats, label: str, role: str, dash: str
         figure.scatter(x, y, color=light(role), size=8)
         return
     line = figure.line(x, y, color=light(role), line_width=2.5, line_dash=dash)
-    _hover(figure, [(label, "@y{0.000}"), (figure.xaxis.axis_label, "@x{0}")], [line])
+    _hover(figure, [(label, "@y{0.000}"), (str(figure.xaxis[0].axis_label), "@x{0}")], [line])
 
 
 def _reference(figure: Figure, label: str, value: float) -> None:

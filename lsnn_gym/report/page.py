@@ -8,6 +8,8 @@ import json
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lsnn_gym.report import charts
 from lsnn_gym.report.gather import Report
 from lsnn_gym.report.palette import PALETTE
@@ -76,12 +78,9 @@ def _rates(parts: Parts) -> dict[str, Floats]:
     rasters = [view for replay in parts.replays for view in replay.views if isinstance(view, Raster)]
     if not rasters:
         return {}
-    shares = [len(each.spikes) for each in rasters]
+    lengths = [len(each.spikes) for each in rasters]
     every = [each.rates() for each in rasters]
-    return {
-        name: sum(rates[name] * share for rates, share in zip(every, shares, strict=True)) / sum(shares)
-        for name in every[0]
-    }
+    return {name: np.average([rates[name] for rates in every], axis=0, weights=lengths) for name in every[0]}
 
 
 def _safe_json(value: Any) -> Markup:
