@@ -226,7 +226,7 @@ const VIEWS = {
     time.element.classList.add("tall");
     const groupOf = view.groups.flatMap(([, size], index) => Array(size).fill(index % GROUPS));
     const each = Math.max(1, Math.round(view.rows / replay.steps));
-    let counts = new Uint32Array(replay.steps);
+    const counts = new Uint32Array(replay.steps);
     eachSpike(view.spikes, view.neurons, (row) => { counts[Math.min(replay.steps - 1, Math.floor(row / each))] += 1; });
     const { canvas, repaint } = canvasFor((context, width, high) => {
       const colors = [...Array(GROUPS).keys()].map((index) => color(`group-${index}`));

@@ -71,12 +71,16 @@ class Change:
 
 
 def matrices(module: nn.Module) -> dict[str, Floats]:
-    """Return the weight matrices of a network by name; those of one row or column are no matter of wiring."""
-    return {
-        name: parameter.detach().cpu().double().numpy().copy()
+    """Return the weight matrices of a network by name, ``[post, pre]``.
+
+    Kernels of convolutions count as matrices too: a row a channel. Those of one row or column are left out.
+    """
+    found = {
+        name: parameter.detach().cpu().double().flatten(1).numpy().copy()
         for name, parameter in module.named_parameters()
-        if parameter.ndim == 2 and min(parameter.shape) > 1
+        if parameter.ndim >= 2
     }
+    return {name: each for name, each in found.items() if min(each.shape) > 1}
 
 
 def changes(before: Mapping[str, Floats], after: Mapping[str, Floats]) -> list[Change]:

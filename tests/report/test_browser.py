@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -267,9 +268,8 @@ def colors_of(page: Page) -> set[str]:
     """Return the colours of the raster."""
     url = page.locator("figure.tall canvas").evaluate("(canvas) => canvas.toDataURL()")
     picture = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGBA")
-    found = picture.getcolors(picture.width * picture.height)
-    assert found is not None
-    return {"#{:02x}{:02x}{:02x}".format(*color[:3]) for _, color in found if color[3] == 255}
+    pixels = np.unique(np.asarray(picture).reshape(-1, 4), axis=0)
+    return {"#{:02x}{:02x}{:02x}".format(*pixel[:3]) for pixel in pixels if pixel[3] == 255}
 
 
 def rgb(color: str) -> str:

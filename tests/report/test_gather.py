@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lsnn_gym.agents.filming import play_episode
 from lsnn_gym.experiment import experiment_of, family_of
@@ -22,7 +23,7 @@ from lsnn_gym.report.packing import pack_levels, pack_spikes, pooled
 from lsnn_gym.report.page import page
 from lsnn_gym.report.palette import PALETTE
 from lsnn_gym.report.parts import Arena, Lines, Raster
-from lsnn_gym.report.weights import Change, changes
+from lsnn_gym.report.weights import Change, changes, matrices
 from lsnn_gym.training.run_folder import RunFolder
 from tests.command_line import run
 from tests.report.conftest import EPISODES, replays_of
@@ -116,6 +117,17 @@ def test_of_a_large_matrix_rows_and_columns_are_chosen_evenly():
     assert (shown[-1] == 1).all()
     assert (shown[:, -1] == 1).all()
     assert shown[:-1, :-1].max() == 0
+
+
+def test_kernels_of_convolutions_are_matrices_too_single_rows_and_biases_are_not():
+    convolution = torch.nn.Conv2d(2, 3, 5)
+    module = torch.nn.ModuleDict({"conv": convolution, "single": torch.nn.Linear(4, 1)})
+    found = matrices(module)
+    assert {name: each.shape for name, each in found.items()} == {"conv.weight": (3, 50)}
+    kept = found["conv.weight"].copy()
+    with torch.no_grad():
+        convolution.weight.add_(1)
+    assert (found["conv.weight"] == kept).all()
 
 
 def test_weights_before_are_those_that_the_training_began_with(maze_run: Path):
