@@ -17,6 +17,7 @@ from lsnn_gym import __version__
 from lsnn_gym.benchmarks.command import bench
 from lsnn_gym.command_group import CommandGroup
 from lsnn_gym.errors import NotFiniteError, UserError, unknown
+from lsnn_gym.report.command import report
 
 
 @click.group(
@@ -242,6 +243,7 @@ def _seeds(text: str | None) -> tuple[int, ...]:
         raise UserError(f"--seeds is {text!r}: expected whole numbers, e.g. 1,2,3") from None
 
 
+cli.add_command(report)
 cli.add_command(bench)
 
 

@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -132,3 +134,27 @@ def everywhere(judgement: Judgement) -> Judgement:
     """Return what all ranks judged together, on each of them."""
     found = [Judgement(*each) for each in gather_json(judgement)]
     return functools.reduce(Judgement.plus, found)
+
+
+@torch.no_grad()
+@flushed_denormals()
+def confusions(
+    network: Classifier, examples: Examples, num_classes: int, number: int, batch_size: int
+) -> npt.NDArray[np.int64]:
+    """Return how often each class was taken for each ``[K, K]``: true classes down, decided ones to the right.
+
+    Args:
+        network: In evaluation mode.
+        examples: The first ``number`` count.
+        num_classes: K.
+        number: At most as many as there are.
+        batch_size: Examples at once.
+    """
+    device = next(network.parameters()).device
+    counts = np.zeros((num_classes, num_classes), dtype=np.int64)
+    for part in slices(number, batch_size):
+        index = torch.arange(part.start, part.stop)
+        signals = network(examples.inputs(index, _CODING_SEED + part.start).to(device))
+        decided = network.decide(signals).classes.cpu().numpy()
+        np.add.at(counts, (examples.labels[index].numpy(), decided), 1)
+    return counts

@@ -12,6 +12,7 @@ from torch import nn
 
 from lsnn_gym.errors import UserError
 from lsnn_gym.recurrent import NetworkSettings
+from lsnn_gym.report.parts import Parts
 from lsnn_gym.settings import Settings
 from lsnn_gym.training.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint
 from lsnn_gym.training.loop import Trainer
@@ -90,6 +91,23 @@ class Family(ABC, Generic[E]):
 
         Raises:
             UserError: There is nothing to be shown in a window.
+        """
+
+    @abstractmethod
+    def report(
+        self, run: RunFolder, experiment: E, figures: dict[str, Any], episodes: int, seed: int
+    ) -> Parts:
+        """Say what a report of a run shows.
+
+        Args:
+            run: With a checkpoint and metrics.
+            experiment: That the run was started with.
+            figures: Of ``evaluate``.
+            episodes: How many to replay, or sequences.
+            seed: Of the first; those of the others follow.
+
+        Raises:
+            UserError: There are not so many sequences.
         """
 
 

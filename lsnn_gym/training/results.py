@@ -11,6 +11,15 @@ from lsnn_gym.atomic import write_atomically
 from lsnn_gym.training.metrics import read_metrics
 from lsnn_gym.training.run_folder import RunFolder
 
+COSTS = (
+    "connections",
+    "train_seconds",
+    "peak_memory_bytes",
+    "seconds_per_sample",
+    "memory_per_sample_bytes",
+)
+"""What ``write_results`` adds to the figures."""
+
 
 def write_results(run: RunFolder, figures: dict[str, Any]) -> None:
     """Write ``results.json``: figures of the trained network, and what the training took.

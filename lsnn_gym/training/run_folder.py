@@ -80,6 +80,11 @@ class RunFolder:
         return self.path / "episode.mp4"
 
     @property
+    def report(self) -> Path:
+        """Page about the run."""
+        return self.path / "report.html"
+
+    @property
     def tensorboard(self) -> Path:
         """Folder of TensorBoard events."""
         return self.path / "tensorboard"
