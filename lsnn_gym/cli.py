@@ -17,6 +17,7 @@ from lsnn_gym import __version__
 from lsnn_gym.benchmarks.command import bench
 from lsnn_gym.command_group import CommandGroup
 from lsnn_gym.errors import UserError, unknown
+from lsnn_gym.published.command import results
 
 
 @click.group(
@@ -243,6 +244,7 @@ def _seeds(text: str | None) -> tuple[int, ...]:
 
 
 cli.add_command(bench)
+cli.add_command(results)
 
 
 @cli.group(cls=CommandGroup)

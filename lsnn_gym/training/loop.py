@@ -102,10 +102,11 @@ def train(
     with StopRequest() as stop, _Record(run, done, iterations, describe, show_progress) as record:
         saved, stopped_by = done, _asked_of_any(stop)
         while trainer.finished_iterations < iterations and stopped_by is None:
-            started = time.perf_counter()
+            started, processor = time.perf_counter(), time.process_time()
             figures = trainer.run_iteration()
             seconds = time.perf_counter() - started
-            costs = trainer.costs() if isinstance(trainer, MeasuresCosts) else {}
+            costs = {"processor_seconds": time.process_time() - processor}
+            costs |= trainer.costs() if isinstance(trainer, MeasuresCosts) else {}
             record.add(trainer.finished_iterations, figures, seconds, costs)
             stopped_by = _asked_of_any(stop)
             if trainer.finished_iterations % checkpoint_every == 0:

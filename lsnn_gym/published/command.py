@@ -1,0 +1,65 @@
+"""``lsnn-gym results``: the table of results on the command line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from lsnn_gym.command_group import CommandGroup
+from lsnn_gym.errors import UserError
+
+_docs = click.option(
+    "--docs",
+    type=click.Path(path_type=Path),
+    help="Folder of documents; by default the checkout's that this is run from.",
+)
+
+
+@click.group(cls=CommandGroup, invoke_without_command=True)
+@_docs
+@click.option("--check", is_flag=True, help="Write nothing; exit with status 1 if a file would differ.")
+@click.pass_context
+def results(context: click.Context, docs: Path | None, check: bool) -> None:
+    """Write docs/results.md from docs/results/rows.yaml and the summaries of runs beside it."""
+    if context.invoked_subcommand is not None:
+        if docs is not None or check:
+            raise UserError(
+                f"--docs and --check: expected them behind {context.invoked_subcommand}, if at all"
+            )
+        return
+    from lsnn_gym.published.page import differing, write_pages
+    from lsnn_gym.published.rows import documents_folder
+
+    documents = documents_folder(docs)
+    if not check:
+        for path in write_pages(documents):
+            click.echo(str(path))
+        return
+    wrong = differing(documents)
+    for path in wrong:
+        click.echo(f"{path}: not what rows and summaries say; lsnn-gym results writes it")
+    if wrong:
+        sys.exit(1)
+    click.echo(f"{documents}: as rows and summaries say")
+
+
+@results.command("add")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--row", "row_name", required=True, help="Of docs/results/rows.yaml.")
+@click.option("--variant", help="Of a comparison: whose runs, one for each seed.")
+@_docs
+def add(runs: tuple[Path, ...], row_name: str, variant: str | None, docs: Path | None) -> None:
+    """Make the summaries of RUNS, complete or stopped, or of a variant of a comparison, and write the page anew."""
+    from lsnn_gym.published.page import write_pages
+    from lsnn_gym.published.rows import documents_folder, read_rows, row_named
+    from lsnn_gym.published.runs import runs_in
+    from lsnn_gym.published.summaries import summarise, write_summary
+
+    documents = documents_folder(docs)
+    row = row_named(read_rows(documents), row_name)
+    found = [run for each in runs for run in runs_in(each, variant)]
+    for run in found:
+        click.echo(str(write_summary(documents, summarise(run, row))))
+    write_pages(documents)
