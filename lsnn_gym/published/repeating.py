@@ -9,6 +9,7 @@ from typing import Any
 
 from lsnn_gym.errors import UserError
 from lsnn_gym.experiment import load_experiment
+from lsnn_gym.plain_yaml import parse_yaml
 from lsnn_gym.published.rows import Row
 from lsnn_gym.published.summaries import Summary
 
@@ -17,17 +18,24 @@ def command_of(row: Row, summary: Summary | None) -> str:
     """Return the command line that trains as the run of ``summary`` was; without one, as ``row`` says.
 
     Raises:
-        UserError: The row's config does not describe an experiment.
+        UserError: What the row says does not describe an experiment.
     """
     if summary is None:
         changes = dict(row.set)
+        load_experiment(row.config, tuple(f"{key}={_written(value)}" for key, value in changes.items()))
     else:
         settings = load_experiment(row.config).model_dump(mode="json", round_trip=True)
         changes = dict(_changes(settings, summary.settings))
     parts = ["lsnn-gym", "train", row.config]
     for key, value in changes.items():
-        parts += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+        parts += ["--set", f"{key}={_written(value)}"]
     return shlex.join(parts)
+
+
+def _written(value: Any) -> str:
+    """Return a value as ``--set`` reads it."""
+    is_plain = isinstance(value, str) and parse_yaml(value, "") == value
+    return value if is_plain else json.dumps(value)
 
 
 def parsed(command: str) -> tuple[str, tuple[str, ...]]:
