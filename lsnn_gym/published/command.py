@@ -63,3 +63,34 @@ def add(runs: tuple[Path, ...], row_name: str, variant: str | None, docs: Path |
     for run in found:
         click.echo(str(write_summary(documents, summarise(run, row))))
     write_pages(documents)
+
+
+@results.command("publish")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("name")
+@click.option(
+    "--row", "row_name", required=True, help="Of docs/results/rows.yaml, to which the run was added."
+)
+@click.option(
+    "--sets",
+    type=click.IntRange(min=2),
+    default=5,
+    show_default=True,
+    help="Of episodes that it is judged on; the spread is over them.",
+)
+@_docs
+def publish_command(run: Path, name: str, row_name: str, sets: int, docs: Path | None) -> None:
+    """Make the network of RUN one that comes with the package, as NAME, and write the page anew."""
+    from lsnn_gym.experiment import experiment_of
+    from lsnn_gym.published.page import write_pages
+    from lsnn_gym.published.publishing import publish
+    from lsnn_gym.published.rows import documents_folder, read_rows, row_named
+    from lsnn_gym.published.summaries import summary_of
+    from lsnn_gym.training.run_folder import RunFolder
+
+    documents = documents_folder(docs)
+    row = row_named(read_rows(documents), row_name)
+    folder = RunFolder.open(run)
+    summary = summary_of(documents, row_name, experiment_of(folder).seed)
+    click.echo(str(publish(folder, name, row, summary, sets)))
+    write_pages(documents)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from lsnn_gym import pretrained
 from lsnn_gym.atomic import write_atomically
 from lsnn_gym.errors import UserError
 from lsnn_gym.published.drawing import curve_picture
@@ -229,10 +230,28 @@ def _section(entry: Entry, drawn: dict[Path, str]) -> str:
     for heading, text in (("Tried", row.tried), ("Suspected", row.suspected), ("Notes", row.notes)):
         if text:
             lines.append(f"- {heading}: {text.strip()}")
-    lines += ["", *_by_epoch(entry)]
+    lines += [*_pretrained(row), "", *_by_epoch(entry)]
     if picture in drawn:
         lines += [f"![the course of {row.name}]({picture.as_posix()})", ""]
     return "\n".join(lines)
+
+
+def _pretrained(row: Row) -> list[str]:
+    """Return a line about each network of the package that is of this row."""
+    lines = []
+    for card in map(pretrained.card, pretrained.names()):
+        if card.row == row.name:
+            figures = (
+                f"{measure_of(key).label} {measure_of(key).number(each.value)} ± "
+                f"{measure_of(key).written(each.spread)}"
+                for key, each in card.figures.items()
+            )
+            lines.append(
+                f"- The network of seed {card.seed} comes with the package: "
+                f"`lsnn-gym evaluate --pretrained {card.name}`; ± is twice the standard deviation over {card.sets} "
+                f"sets of {card.episodes} episodes: {', '.join(figures)}."
+            )
+    return lines
 
 
 def _by_seed(entry: Entry) -> list[str]:

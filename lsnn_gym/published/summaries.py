@@ -209,6 +209,22 @@ def read_summaries(documents: Path, row: str) -> list[Summary]:
     return sorted(_read(documents / SUMMARIES / row, row), key=lambda each: each.seed)
 
 
+def summary_of(documents: Path, row: str, seed: int) -> Summary:
+    """Return the summary of a row's seed.
+
+    Raises:
+        UserError: There is none.
+    """
+    found = {each.seed: each for each in read_summaries(documents, row)}
+    if seed not in found:
+        there = ", ".join(map(str, found)) or "none"
+        raise UserError(
+            f"row {row} has no summary of seed {seed} (there is {there}): expected "
+            f"`lsnn-gym results add RUN --row {row}` first"
+        )
+    return found[seed]
+
+
 def _read(folder: Path, row: str) -> Iterator[Summary]:
     for path in folder.glob("*.json"):
         try:
