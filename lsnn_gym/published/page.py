@@ -28,7 +28,9 @@ page from those and from [results/rows.yaml](results/rows.yaml), by `lsnn-gym re
 ± their standard deviation; of two seeds the range, of one the figure. *Difference* is ours less the published figure of
 the same kind. A best epoch on the test part is chosen by what it is judged by, and too good by that: it stands here
 beside the figure at the end of training, for papers report it. Times are by the clock, on machines that had other work
-to do beside. What was tried on the way is told in [findings.md](findings.md).
+to do beside. What was tried on the way is told in [findings.md](findings.md), and what policies of Stable-Baselines3
+reach, which `lsnn-gym train` does not train; speed and memory in [benchmarks.md](benchmarks.md) and
+[rules.md](rules.md).
 """
 
 
