@@ -90,6 +90,10 @@ class Classification(Family[ClassificationExperiment]):
         except ValueError as error:
             raise UserError(f"train.layer_rates: {error}") from None
 
+    def network(self, run: RunFolder, experiment: ClassificationExperiment) -> Classifier:
+        """Return the network that a run has trained; the data say what shape it has."""
+        return newest_weights(_make_network(experiment, _load(experiment)), run)
+
     def evaluate(
         self, run: RunFolder, experiment: ClassificationExperiment, number: int | None = None
     ) -> dict[str, Any]:

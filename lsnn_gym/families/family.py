@@ -45,6 +45,10 @@ class Family(ABC, Generic[E]):
         """Make the trainer of an experiment, at its start."""
 
     @abstractmethod
+    def network(self, run: RunFolder, experiment: E) -> nn.Module:
+        """Return what a run has trained, as its newest checkpoint has it (errors as of ``newest_weights``)."""
+
+    @abstractmethod
     def evaluate(self, run: RunFolder, experiment: E, number: int | None = None) -> dict[str, Any]:
         """Judge what a run has trained.
 

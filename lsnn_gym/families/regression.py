@@ -80,6 +80,10 @@ class Regression(Family[RegressionExperiment]):
         network = _make_network(experiment)
         return RegressionTrainer(network, experiment.regression, experiment.train, experiment.seed)
 
+    def network(self, run: RunFolder, experiment: RegressionExperiment) -> RegressionNetwork:
+        """Return the network that a run has trained."""
+        return newest_weights(_make_network(experiment), run)
+
     def evaluate(
         self, run: RunFolder, experiment: RegressionExperiment, number: int | None = None
     ) -> dict[str, Any]:
@@ -87,7 +91,7 @@ class Regression(Family[RegressionExperiment]):
 
         References that are trained are kept in the run's folder ``references``.
         """
-        network = newest_weights(_make_network(experiment), run)
+        network = self.network(run, experiment)
         settings = experiment.evaluate
         training = Training(
             experiment.model,
@@ -174,7 +178,7 @@ class Regression(Family[RegressionExperiment]):
     def _probed(
         self, run: RunFolder, experiment: RegressionExperiment, seed: int, seen: Sequence[int] | None
     ) -> ProbedEpisode:
-        network = newest_weights(_make_network(experiment), run)
+        network = self.network(run, experiment)
         return probe_episode(network, experiment.regression, seen, seed)
 
 

@@ -159,6 +159,10 @@ class Reinforcement(Family[ReinforcementExperiment]):
             agent.auxiliary.look_for_data()
         return MetaRLTrainer(agent, env, experiment.train, experiment.seed, summarise, info_keys, share)
 
+    def network(self, run: RunFolder, experiment: ReinforcementExperiment) -> ActorCritic:
+        """Return the agent that a run has trained."""
+        return newest_weights(make_agent(experiment, make_env(experiment.env, 1)), run)
+
     def evaluate(
         self, run: RunFolder, experiment: ReinforcementExperiment, number: int | None = None
     ) -> dict[str, Any]:
@@ -219,7 +223,7 @@ class Reinforcement(Family[ReinforcementExperiment]):
 
     def show(self, run: RunFolder, experiment: ReinforcementExperiment, seed: int = 0) -> None:
         """Show an episode in a window."""
-        agent = newest_weights(make_agent(experiment, make_env(experiment.env, 1)), run)
+        agent = self.network(run, experiment)
         settings = experiment.env
         reports.show_run(agent, settings.id, settings.options, seed, experiment.evaluate.deterministic)
 

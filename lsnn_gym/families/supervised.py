@@ -69,6 +69,10 @@ class Supervised(Family[SupervisedExperiment]):
             network.auxiliary.look_for_data()
         return SupervisedTrainer(network, task, experiment.train, experiment.seed)
 
+    def network(self, run: RunFolder, experiment: SupervisedExperiment) -> TaskNetwork:
+        """Return the network that a run has trained."""
+        return newest_weights(self._make(experiment)[0], run)
+
     def evaluate(
         self, run: RunFolder, experiment: SupervisedExperiment, number: int | None = None
     ) -> dict[str, Any]:

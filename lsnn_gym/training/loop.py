@@ -156,13 +156,14 @@ def train(
     ):
         saved, stopped_by = done, _asked_of_any(stop)
         while trainer.finished_iterations < iterations and stopped_by is None:
-            started = time.perf_counter()
+            started, processor = time.perf_counter(), time.process_time()
             try:
                 figures = trainer.run_iteration()
             except NotFiniteError as error:
                 raise _with_state(error, trainer, run) from None
             seconds = time.perf_counter() - started
-            costs = trainer.costs() if isinstance(trainer, MeasuresCosts) else {}
+            costs = {"processor_seconds": time.process_time() - processor}
+            costs |= trainer.costs() if isinstance(trainer, MeasuresCosts) else {}
             record.add(trainer.finished_iterations, figures, seconds, costs)
             stopped_by = _asked_of_any(stop)
             if trainer.finished_iterations % checkpoint_every == 0:

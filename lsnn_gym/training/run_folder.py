@@ -176,6 +176,7 @@ class RunFolder:
             "numpy": _version("numpy"),
             "gymnasium": _version("gymnasium"),
             "platform": platform.platform(),
+            "cpu": processor_name(),
             "cpu_count": os.cpu_count(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             "torch_threads": torch.get_num_threads() if threads is None else threads,
@@ -219,6 +220,16 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def processor_name() -> str:
+    """Return the name of this machine's processor, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def _git() -> dict[str, Any]:
