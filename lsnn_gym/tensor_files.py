@@ -8,7 +8,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from lsnn_gym.errors import UserError
+from lsnn_gym.errors import UserError, shortened
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -29,4 +29,12 @@ def parse_tensors(content: bytes, path: Path) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load(content)
     except SafetensorError as error:
-        raise UserError(f"{path} is cut off or no safetensors file: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} is cut off or no safetensors file: {_one_line(error)}") from error
+    except KeyError as error:
+        raise UserError(f"{path} has tensors of type {error}, which PyTorch has not") from error
+    except (TypeError, RuntimeError, OverflowError, ValueError) as error:  # empty tensors of more than 2^63 rows
+        raise UserError(f"{path} has a tensor of a shape that cannot be: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return shortened(" ".join(str(error).split()), 200)
