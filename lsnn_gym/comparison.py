@@ -113,7 +113,9 @@ def load_comparison(configs: Sequence[str], overrides: tuple[str, ...], seeds: t
             raise UserError(f"{', '.join(configs)}: expected experiments of different names")
         variants = {name: _as_changes(mapping) for name, mapping in chosen.items()}
         name = "-".join(chosen)
-        comparison = validate(Comparison, {"name": name, "base": None, "variants": variants}, ", ".join(configs))
+        comparison = validate(
+            Comparison, {"name": name, "base": None, "variants": variants}, ", ".join(configs)
+        )
     common = comparison.set | _as_changes(apply_overrides({}, overrides))
     return comparison.model_copy(update={"set": common} | ({"seeds": seeds} if seeds else {}))
 

@@ -87,7 +87,9 @@ def from_nir(graph: nir.NIRGraph) -> SpikingRNN:
             f"the settings in the metadata {METADATA!r} cannot be used: {_one_line(error)}"
         ) from error
     if told.get("form") not in get_args(Form):
-        raise UserError(f"the metadata {METADATA!r} has an {unknown('form', told.get('form'), get_args(Form))}")
+        raise UserError(
+            f"the metadata {METADATA!r} has an {unknown('form', told.get('form'), get_args(Form))}"
+        )
     state = _read_state(told.get("state"))
     delays = _read_delays(state, settings)
     read = _read_exact if told["form"] == "exact" else _read_lif
@@ -143,7 +145,9 @@ def _read_delays(state: Mapping[str, Tensor], settings: NetworkSettings) -> list
     for kind in ("input", "recurrent"):
         found = state.get(f"{kind}_synapses.delay_index")
         shape = None if found is None else tuple(found.shape)
-        expected = (size, size) if kind == "recurrent" else (size, shape[1] if shape and len(shape) == 2 else "any")
+        expected = (
+            (size, size) if kind == "recurrent" else (size, shape[1] if shape and len(shape) == 2 else "any")
+        )
         if found is None or found.dtype != torch.int64 or shape != expected:
             what = "none" if found is None else f"{found.dtype} {shape}"
             raise UserError(

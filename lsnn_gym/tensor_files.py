@@ -32,7 +32,12 @@ def parse_tensors(content: bytes, path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path} is cut off or no safetensors file: {_one_line(error)}") from error
     except KeyError as error:
         raise UserError(f"{path} has tensors of type {error}, which PyTorch has not") from error
-    except (TypeError, RuntimeError, OverflowError, ValueError) as error:  # empty tensors of more than 2^63 rows
+    except (
+        TypeError,
+        RuntimeError,
+        OverflowError,
+        ValueError,
+    ) as error:  # empty tensors of more than 2^63 rows
         raise UserError(f"{path} has a tensor of a shape that cannot be: {_one_line(error)}") from error
 
 

@@ -62,7 +62,9 @@ class _Limited(TorchDispatchMode):
             counts = func.overloadpacket.__name__ == "arange"
             size = abs(each) if counts and isinstance(each, int | float) else _numbers_of(each)
             if size > self._most:
-                raise UserError(f"{self._what} asks for {size:,} numbers at once, far more than its weights are")
+                raise UserError(
+                    f"{self._what} asks for {size:,} numbers at once, far more than its weights are"
+                )
         return func(*args, **(kwargs or {}))
 
 

@@ -274,11 +274,14 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise UserError(f"{path} is no config of an exported policy: expected the format {FORMAT!r}")
     if config.get("version") != FORMAT_VERSION:
-        raise UserError(f"{path} has version {shortened(repr(config.get('version')))}: expected {FORMAT_VERSION}")
+        raise UserError(
+            f"{path} has version {shortened(repr(config.get('version')))}: expected {FORMAT_VERSION}"
+        )
     for key, kinds in _CONFIG_KINDS.items():
         if key not in config:
             raise UserError(f"{path} has no {key!r}")
         if not isinstance(config[key], kinds):
-            raise UserError(f"{path}: {key!r} is {shortened(repr(config[key]))}, expected {_KIND_NAMES[kinds[0]]}")
+            raise UserError(
+                f"{path}: {key!r} is {shortened(repr(config[key]))}, expected {_KIND_NAMES[kinds[0]]}"
+            )
     return config
-

@@ -137,7 +137,9 @@ def find_class(name: str, classes: Collection[type] = (), base: type = nn.Module
             raise UserError(f"the class {shortened(name, 200)} cannot be found: {told}") from None
         # Modules hold others that they import, those of other packages, too.
         if isinstance(found, type) and not _is_trusted(found.__module__):
-            raise UserError(f"the class {shortened(name, 200)} is of {found.__module__}, which is not trusted")
+            raise UserError(
+                f"the class {shortened(name, 200)} is of {found.__module__}, which is not trusted"
+            )
     if not isinstance(found, type) or not issubclass(found, base):
         raise UserError(f"{shortened(name, 200)} is no class of {base.__name__}")
     return found
@@ -179,7 +181,9 @@ def decode_space(told: Mapping[str, Any]) -> spaces.Space[Any]:
         raise UserError(unknown("kind of space", kind, _SPACES))
     space = _SPACES[kind](told)
     if not isinstance(space, spaces.Dict) and spaces.flatdim(space) > _MOST_NUMBERS:
-        raise UserError(f"a space is of {spaces.flatdim(space):,} numbers: expected at most {_MOST_NUMBERS:,}")
+        raise UserError(
+            f"a space is of {spaces.flatdim(space):,} numbers: expected at most {_MOST_NUMBERS:,}"
+        )
     return space
 
 

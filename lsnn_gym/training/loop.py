@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from tqdm import tqdm
 
+from lsnn_gym.errors import UserError, shortened
 from lsnn_gym.training.allocator import keep_freed_memory
 from lsnn_gym.training.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
 from lsnn_gym.training.distributed import from_writer, gather_json, writes
@@ -65,7 +66,14 @@ def resume(trainer: Trainer, run: RunFolder) -> int:
     # All ranks go on from the same one, also where a shared disk shows some of them an older state.
     name = from_writer(None if newest is None else newest.name)
     if name is not None:
-        trainer.restore(load_checkpoint(run.checkpoints / name))
+        path = run.checkpoints / name
+        checkpoint = load_checkpoint(path)
+        try:
+            trainer.restore(checkpoint)
+        except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
+            # Made by hand, with checksums that are right: each trainer's own part is then of some other kind.
+            told = shortened(f"{type(error).__name__}: {' '.join(str(error).split())}", 200)
+            raise UserError(f"{path} is not laid out as this run's checkpoints: {told}") from error
     return trainer.finished_iterations
 
 

@@ -178,7 +178,9 @@ def _check_same(
         raise UserError(f"the optimiser state is not laid out as expected: {where}: {first['msg']}") from None
     own = type(optimizer).__name__
     if scalars["optimizer"] != own:
-        raise UserError(f"the optimiser state is of {shortened(scalars['optimizer'])}, but the optimiser is {own}")
+        raise UserError(
+            f"the optimiser state is of {shortened(scalars['optimizer'])}, but the optimiser is {own}"
+        )
     shapes = {names[id(parameter)]: list(parameter.shape) for parameter in _parameters(optimizer)}
     for name, shape in scalars["shapes"].items():
         if name not in shapes:
@@ -230,7 +232,9 @@ def _check_hyperparameters(
         for key, expected in own.items():
             tensor = tensors.get(f"/{index}/{key}")
             if tensor is not None and not (isinstance(expected, Tensor) and tensor.shape == expected.shape):
-                raise UserError(f"the optimiser state has a tensor for {key}, expected a value like {expected!r}")
+                raise UserError(
+                    f"the optimiser state has a tensor for {key}, expected a value like {expected!r}"
+                )
 
 
 def _alike(found: Any, expected: Any) -> bool:
@@ -256,10 +260,23 @@ def _check_moments(
     for key in expected:
         found = tensors.get(f"{name}/{key}", plain.get(key))
         if key == "step":
-            fits = isinstance(found, Tensor) and found.numel() == 1 and found.ndim == 0 and found.is_floating_point()
+            fits = (
+                isinstance(found, Tensor)
+                and found.numel() == 1
+                and found.ndim == 0
+                and found.is_floating_point()
+            )
             fits = fits or (type(found) is int and 0 <= found < _HUGE)
         else:
-            fits = isinstance(found, Tensor) and found.shape == parameter.shape and found.dtype == parameter.dtype
+            fits = (
+                isinstance(found, Tensor)
+                and found.shape == parameter.shape
+                and found.dtype == parameter.dtype
+            )
         if not fits:
-            what = f"{found.dtype} {list(found.shape)}" if isinstance(found, Tensor) else shortened(repr(found))
-            raise UserError(f"the optimiser state of parameter {name!r} has {what} for {key!r}, which cannot be")
+            what = (
+                f"{found.dtype} {list(found.shape)}" if isinstance(found, Tensor) else shortened(repr(found))
+            )
+            raise UserError(
+                f"the optimiser state of parameter {name!r} has {what} for {key!r}, which cannot be"
+            )

@@ -103,7 +103,9 @@ def _guided(watch: Watch, seed: int, atheris: Any) -> None:
 
         def mutated(data: bytes, max_size: int, number: int) -> bytes:
             chance = random.Random(number)
-            found = atheris.Mutate(data, max_size) if chance.random() < 0.4 else watch.target.mutate(data, chance)
+            found = (
+                atheris.Mutate(data, max_size) if chance.random() < 0.4 else watch.target.mutate(data, chance)
+            )
             return found[:max_size]
 
         arguments = [sys.argv[0], corpus, f"-runs={watch.inputs}", f"-seed={seed}", "-max_len=16384", "-rss_limit_mb=0",
@@ -123,7 +125,9 @@ def _counted(watch: Watch) -> Any:
 
 def main() -> None:
     """Fuzz the parsers that are named, one after the other."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--parser", action="append", help="name of one; all of them by default")
     parser.add_argument("--inputs", type=int, default=10_000, help="of each parser")
     parser.add_argument("--seed", type=int, default=1)
@@ -134,7 +138,9 @@ def main() -> None:
     guided = not asked.blind and importlib.util.find_spec("atheris") is not None
     atheris: Any = importlib.import_module("atheris") if guided else None
     instrumented = (
-        atheris.instrument_imports(include=["lsnn_gym", "wave", "chunk", "tarfile", "zipfile", "gzip", "yaml"])
+        atheris.instrument_imports(
+            include=["lsnn_gym", "wave", "chunk", "tarfile", "zipfile", "gzip", "yaml"]
+        )
         if guided
         else contextlib.nullcontext()
     )
@@ -169,7 +175,9 @@ def _fuzzed(target: Any, asked: argparse.Namespace, atheris: Any) -> bool:
         _guided(watch, asked.seed, atheris)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status not in (0, 1):
-        print(f"{target.name}: the process died with status {status}, its last input is in {folder}", flush=True)
+        print(
+            f"{target.name}: the process died with status {status}, its last input is in {folder}", flush=True
+        )
     else:
         shutil.rmtree(folder, ignore_errors=True)
     return status != 0

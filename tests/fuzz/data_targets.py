@@ -34,7 +34,12 @@ SAMPLES = np.arange(40, dtype=np.int16) * 700
 
 def idx_seeds() -> list[bytes]:
     pixels = idx(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
-    return [pixels, gzip.compress(pixels, mtime=0), idx(np.arange(5, dtype=">f8"), 0x0E), idx(np.zeros((0, 2), np.uint8))]
+    return [
+        pixels,
+        gzip.compress(pixels, mtime=0),
+        idx(np.arange(5, dtype=">f8"), 0x0E),
+        idx(np.zeros((0, 2), np.uint8)),
+    ]
 
 
 def idx_mutated(content: bytes, chance: random.Random) -> bytes:
@@ -79,7 +84,9 @@ def archive_seeds() -> list[bytes]:
     try:
         zipped = zip_of(folder / "zip", members).read_bytes()
         tarred = gzip.decompress(tar_of(folder / "tar", members).read_bytes())
-        linked = gzip.decompress(tar_of(folder / "tar", {"l": b""}, tarfile.SYMTYPE, "/etc/passwd").read_bytes())
+        linked = gzip.decompress(
+            tar_of(folder / "tar", {"l": b""}, tarfile.SYMTYPE, "/etc/passwd").read_bytes()
+        )
     finally:
         shutil.rmtree(folder)
     named = io.BytesIO()
@@ -96,7 +103,11 @@ def parse_archive(content: bytes, folder: Path) -> None:
     place.mkdir(exist_ok=True)
     try:
         with unpacked(written(content, folder), place, LIMITS) as inside:
-            outside = [path for path in inside.rglob("*") if path.is_symlink() or not path.resolve().is_relative_to(inside)]
+            outside = [
+                path
+                for path in inside.rglob("*")
+                if path.is_symlink() or not path.resolve().is_relative_to(inside)
+            ]
             assert not outside, outside
     finally:
         left = [path.name for path in folder.iterdir() if path.name not in ("input", "place")]
@@ -104,7 +115,23 @@ def parse_archive(content: bytes, folder: Path) -> None:
         assert not list(place.iterdir())
 
 
-_KINDS = ("<u2", "<i8", "<f4", "<f8", "S3", "bool", "<c8", "<u8", "vlen-f2", "vlen-u2", "vlen-S", "empty", "compound", "enum", "reference")
+_KINDS = (
+    "<u2",
+    "<i8",
+    "<f4",
+    "<f8",
+    "S3",
+    "bool",
+    "<c8",
+    "<u8",
+    "vlen-f2",
+    "vlen-u2",
+    "vlen-S",
+    "empty",
+    "compound",
+    "enum",
+    "reference",
+)
 _SHAPES = ((3,), (), (0,), (2,), (4,), (3, 1), (3, 0), (1 << 20,), (10_000_001,), (1 << 40,))
 _VALUES = ("valid", "fill", "nan", "huge", "negative", "infinite", "text")
 
@@ -132,13 +159,25 @@ def _odd_array(parent: Any, name: str, choices: Choices, kind: str, values: Any)
     options: dict[str, Any] = choices.pick(({}, {"chunks": True}, {"chunks": True, "compression": "gzip"}))
     made = parent.create_dataset(name, shape, dtype, **(options if shape not in ((), (0,), (3, 0)) else {}))
     mode = choices.pick(_VALUES)
-    for number, each in enumerate(values[: shape[0]] if len(shape) == 1 else ()):
-        odd: dict[str, Any] = {"nan": np.nan, "huge": 2**60, "negative": -1, "infinite": np.inf, "text": b"x-z\xff"}
+    # Only numbers: h5py itself may die of others.
+    writable = chosen in (kind, "<u2", "<i8", "<f4", "<f8", "<u8", "vlen-f2", "vlen-u2") and len(shape) == 1
+    for number, each in enumerate(values[: shape[0]] if writable else ()):
+        odd: dict[str, Any] = {
+            "nan": np.nan,
+            "huge": 2**60,
+            "negative": -1,
+            "infinite": np.inf,
+            "text": b"x-z\xff",
+        }
         value = odd.get(mode, each)
         if mode == "fill":
             continue
         try:
-            made[number] = np.array([value], dtype.metadata["vlen"]) if chosen in ("vlen-f2", "vlen-u2") and np.ndim(value) == 0 else value
+            made[number] = (
+                np.array([value], dtype.metadata["vlen"])
+                if chosen in ("vlen-f2", "vlen-u2") and np.ndim(value) == 0
+                else value
+            )
         except (TypeError, ValueError, OverflowError, OSError):
             continue  # that kind cannot hold it
 
@@ -157,7 +196,14 @@ def hdf5_of(content: bytes, path: Path, layout: str) -> None:
             for name, kind, values in (("times", "vlen-f2", times), ("units", "vlen-u2", units)):
                 _odd_array(group, name, choices, kind, _of_lengths(values))
             return
-        names = choices.pick(([b"man-ae-1", b"man-ae-z", b"boy-b-12"], [b"a-1"] * 3, [b"/-1", b"-1", b"../-1"], [b"\xff-1", b".-1", b"x/y-1"]))
+        names = choices.pick(
+            (
+                [b"man-ae-1", b"man-ae-z", b"boy-b-12"],
+                [b"a-1"] * 3,
+                [b"/-1", b"-1", b"../-1"],
+                [b"\xff-1", b".-1", b"x/y-1"],
+            )
+        )
         _odd_array(file, "test_labels", choices, "S8", names)
         for part, kind, values in (("addresses", "<u2", [3, 63]), ("timestamps", "<f8", [0.5, 0.25])):
             group = file.create_group(f"test_{part}")
@@ -208,7 +254,9 @@ def hdf5_mutated(content: bytes, chance: random.Random) -> bytes:
 DATA_TARGETS = (
     Target("idx", idx_seeds, lambda content, folder: read_idx(written(content, folder)), idx_mutated),
     Target("events", event_seeds, lambda content, folder: read_events(written(content, folder), 34)),
-    Target("sphere", sphere_seeds, lambda content, folder: read_sound(written(content, folder)), text_mutated),
+    Target(
+        "sphere", sphere_seeds, lambda content, folder: read_sound(written(content, folder)), text_mutated
+    ),
     Target("wav", wav_seeds, lambda content, folder: read_sound(written(content, folder))),
     Target("phn", phone_seeds, lambda content, folder: read_phones(written(content, folder)), text_mutated),
     Target("cifar", cifar_seeds, lambda content, folder: read_cifar(written(content, folder))),

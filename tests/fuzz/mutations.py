@@ -7,7 +7,21 @@ import random
 import struct
 from typing import Any
 
-_NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 62, (1 << 64) - 1)
+_NUMBERS = (
+    0,
+    1,
+    2,
+    0x7F,
+    0x80,
+    0xFF,
+    0x7FFF,
+    0xFFFF,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFF,
+    1 << 62,
+    (1 << 64) - 1,
+)
 TOKENS = (
     "", "0", "-1", "1e999", "nan", ".inf", "9" * 20, "9" * 5000, "null", "~", "true", "{}", "[]", "[[]]", "{a: {b: 1}}",
     "&a [*a]", "*a", "<<: *a", "!!python/object/apply:os.system [ls]", "!!binary aGk=", "!x y", "? [a]", "a: a: a",
@@ -81,10 +95,14 @@ def safetensors_mutated(content: bytes, chance: random.Random) -> bytes:
         header = json.loads(content[8 : 8 + size])
     except (ValueError, RecursionError):
         return bytes_mutated(content, chance)
-    tensors = [name for name, told in _items(header) if isinstance(told, dict) and told.get("shape") is not None]
+    tensors = [
+        name for name, told in _items(header) if isinstance(told, dict) and told.get("shape") is not None
+    ]
     if tensors and chance.random() < 0.3:  # other sizes and kinds, which a reader has to look at closely
         told = header[chance.choice(tensors)]
-        told["shape"] = chance.choice((told["shape"], [0], [0, 2**40], [0, 2**62], [2**63, 0], [1, 1, 1], [], [-1]))
+        told["shape"] = chance.choice(
+            (told["shape"], [0], [0, 2**40], [0, 2**62], [2**63, 0], [1, 1, 1], [], [-1])
+        )
         told["dtype"] = chance.choice(("F32", "F8_E8M0", "F4", "C64", "BOOL", "U64", "I64", "F64", "U8"))
         if isinstance(told["shape"], list) and 0 in told["shape"]:
             told["data_offsets"] = [0, 0]

@@ -113,7 +113,11 @@ def _signed(progress: bytes, files: dict[str, bytes]) -> bytes:
 def safetensors_seeds() -> list[bytes]:
     import safetensors.torch
 
-    tensors = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.zeros(0, 2), "c": torch.tensor(1, dtype=torch.uint8)}
+    tensors = {
+        "a": torch.arange(6.0).reshape(2, 3),
+        "b": torch.zeros(0, 2),
+        "c": torch.tensor(1, dtype=torch.uint8),
+    }
     return [safetensors.torch.save(tensors, {"made_with": '[1, {"x": 2}]', "format": "pt"})]
 
 
@@ -133,7 +137,11 @@ def policy_seeds() -> list[bytes]:
     for model in models:
         with tempfile.TemporaryDirectory() as folder:
             export_policy(model, folder)
-            seeds.append(_joined([(Path(folder) / name).read_bytes() for name in ("config.json", "policy.safetensors")]))
+            seeds.append(
+                _joined(
+                    [(Path(folder) / name).read_bytes() for name in ("config.json", "policy.safetensors")]
+                )
+            )
     return [*seeds, _with_normalization(seeds[0])]
 
 
@@ -142,7 +150,10 @@ def _with_normalization(seed: bytes) -> bytes:
 
     config, weights = _split(seed, 2)
     found = json.loads(config) | {"normalization": {"clip": 10.0, "epsilon": 1e-8, "keys": [None]}}
-    tensors = {"0.mean": torch.zeros(4, dtype=torch.float64), "0.variance": torch.ones(4, dtype=torch.float64)}
+    tensors = {
+        "0.mean": torch.zeros(4, dtype=torch.float64),
+        "0.variance": torch.ones(4, dtype=torch.float64),
+    }
     return _joined([json.dumps(found).encode(), weights, safetensors.torch.save(tensors)])
 
 
@@ -156,7 +167,9 @@ def parse_policy(content: bytes, folder: Path) -> None:
     load_policy(folder)
 
 
-_TINY = NetworkSettings(regular_neurons=2, adaptive_neurons=2, cell="eprop-b", delay=(1, 2), engine="reference")
+_TINY = NetworkSettings(
+    regular_neurons=2, adaptive_neurons=2, cell="eprop-b", delay=(1, 2), engine="reference"
+)
 
 
 @functools.cache
@@ -175,7 +188,9 @@ def parse_nir(content: bytes, folder: Path) -> None:
     graph = copy.deepcopy(_graph(choices.pick(("exact", "exact", "lif"))))
     told = graph.metadata["lsnn"]
     if choices.pick((False, True)):
-        told["settings"] = json_mutated(told["settings"].encode(), random.Random(content)).decode("utf-8", "replace")
+        told["settings"] = json_mutated(told["settings"].encode(), random.Random(content)).decode(
+            "utf-8", "replace"
+        )
     for key in ("version", "form", "dtype", "settings", "state"):
         what = choices.pick(("keep", "remove", "odd"))
         if what == "remove":
@@ -251,11 +266,41 @@ def metrics_seeds() -> list[bytes]:
 
 
 RUN_TARGETS = (
-    Target("safetensors", safetensors_seeds, lambda content, folder: read_tensors(written(content, folder)), safetensors_mutated),
-    Target("checkpoint", checkpoint_seeds, parse_checkpoint, lambda content, chance: _parts_mutated(content, chance, 3), names_file=False),
-    Target("policy", policy_seeds, parse_policy, lambda content, chance: _parts_mutated(content, chance, 3), smoke=100, names_file=False),
-    Target("nir", lambda: [bytes(60), b"\xc1" + bytes(60)], parse_nir, choices_mutated, smoke=100, names_file=False),
-    Target("config", lambda: [CONFIG, MAZE], lambda content, folder: load_experiment(str(written(content, folder, "a.yaml"))), text_mutated),
+    Target(
+        "safetensors",
+        safetensors_seeds,
+        lambda content, folder: read_tensors(written(content, folder)),
+        safetensors_mutated,
+    ),
+    Target(
+        "checkpoint",
+        checkpoint_seeds,
+        parse_checkpoint,
+        lambda content, chance: _parts_mutated(content, chance, 3),
+        names_file=False,
+    ),
+    Target(
+        "policy",
+        policy_seeds,
+        parse_policy,
+        lambda content, chance: _parts_mutated(content, chance, 3),
+        smoke=100,
+        names_file=False,
+    ),
+    Target(
+        "nir",
+        lambda: [bytes(60), b"\xc1" + bytes(60)],
+        parse_nir,
+        choices_mutated,
+        smoke=100,
+        names_file=False,
+    ),
+    Target(
+        "config",
+        lambda: [CONFIG, MAZE],
+        lambda content, folder: load_experiment(str(written(content, folder, "a.yaml"))),
+        text_mutated,
+    ),
     Target("comparison", lambda: [COMPARISON], parse_comparison, text_mutated, names_file=False),
     Target(
         "sweep",
