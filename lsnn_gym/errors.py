@@ -41,9 +41,14 @@ class NotFiniteError(ArithmeticError):
         return f"{where}{self.count:,} of {self.size:,} values of the {self.name} are NaN or infinite{saved}"
 
 
+def shortened(text: str, length: int = 60) -> str:
+    """Return ``text``, cut to a readable length: what is refused may be megabytes long."""
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
 def nearest(name: object, candidates: Iterable[str]) -> str | None:
     """Return the candidate most like ``name``, or None where none is near."""
-    found = difflib.get_close_matches(str(name), list(candidates), n=1, cutoff=0.5)
+    found = difflib.get_close_matches(shortened(str(name), 200), list(candidates), n=1, cutoff=0.5)
     return found[0] if found else None
 
 
@@ -58,4 +63,4 @@ def unknown(kind: str, name: object, candidates: Iterable[str]) -> str:
     names = sorted(candidates)
     near = nearest(name, names)
     hint = f"did you mean {near!r}? " if near else ""
-    return f"unknown {kind} {str(name)!r}: {hint}there is {', '.join(names) if names else 'none'}"
+    return f"unknown {kind} {shortened(str(name))!r}: {hint}there is {', '.join(names) if names else 'none'}"

@@ -162,7 +162,10 @@ class WiredOptimizer(Optimizer, ABC):
             UserError: If it is of other matrices; nothing is changed then.
         """
         self._check_tensors(tensors)
-        self.generator.set_state(tensors["generator"].cpu())
+        try:
+            self.generator.set_state(tensors["generator"].cpu())
+        except (RuntimeError, TypeError) as error:
+            raise UserError(f"the wiring's 'generator' is no state of a generator: {error}") from None
         for index, matrix in enumerate(self.matrices):
             stored = Wiring(tensors[f"{index}/theta"], tensors[f"{index}/sign"])
             self._wirings[index] = stored.copy_like(matrix.weight)
@@ -177,6 +180,8 @@ class WiredOptimizer(Optimizer, ABC):
             found = list(tensors[name].shape) if name in tensors else "missing"
             if found != list(tensor.shape):
                 raise UserError(f"the wiring's tensor {name!r} is {found}, expected {list(tensor.shape)}")
+            if tensors[name].is_complex():
+                raise UserError(f"the wiring's tensor {name!r} is complex, expected {tensor.dtype}")
 
     def _share_groups(self) -> None:
         # One set of groups and state, so that a schedule set here is what the inner optimiser uses.

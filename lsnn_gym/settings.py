@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from lsnn_gym.errors import UserError, nearest, unknown
+from lsnn_gym.errors import UserError, nearest, shortened, unknown
 from lsnn_gym.plain_yaml import dump_yaml, one_line, parse_yaml, show
 
 
@@ -239,7 +239,7 @@ def _locate(model: type[Settings], loc: tuple[int | str, ...]) -> _Place:
             annotation = _choose(members, str(part))
             continue
         section = annotation
-        keys.append(str(part))
+        keys.append(shortened(str(part)))
         annotation = _child(members[0], part) if members else None
     return _Place(".".join(keys), annotation, section)
 

@@ -23,6 +23,7 @@ from lsnn_gym.errors import UserError
 from lsnn_gym.experiment import Experiment, config_path, experiment_from, family_of
 from lsnn_gym.plain_yaml import read_yaml
 from lsnn_gym.settings import Settings, apply_overrides, assign, to_yaml, validate
+from lsnn_gym.training.results import read_results
 from lsnn_gym.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -292,7 +293,7 @@ def _objective(plan: Plan, trial: optuna.Trial) -> float:
         if ended.returncode:
             reason = (ended.stderr.strip().splitlines() or ["no message"])[-1]
             raise UserError(f"{run.path}: training ended with status {ended.returncode}: {reason}")
-        figure = json.loads(run.results.read_text()).get(plan.figure)
+        figure = read_results(run).get(plan.figure)
         if not isinstance(figure, int | float) or not math.isfinite(figure):
             raise UserError(f"{run.path}: {plan.figure} is {figure}, expected a finite number")
     except (UserError, OSError) as error:

@@ -14,6 +14,7 @@ from torch import Tensor
 from lsnn_gym.classification.boosting import Boost
 from lsnn_gym.classification.evaluation import Judgement, everywhere, judge, judge_batch
 from lsnn_gym.classification.examples import Divided
+from lsnn_gym.errors import UserError
 from lsnn_gym.lanes import Share
 from lsnn_gym.rules.antlr.losses import clip_gradients_
 from lsnn_gym.rules.classifier import Classifier
@@ -256,9 +257,23 @@ class ClassificationTrainer:
             self._boost.restore(checkpoint)
         self._chosen = {name: each.to(self._device) for name, each in chosen.items()}
         if self._chosen:
-            self._chosen_epoch = checkpoint.scalars["chosen"]["epoch"]
-            self._chosen_accuracy = checkpoint.scalars["chosen"]["validation_accuracy"]
+            self._chosen_epoch, self._chosen_accuracy = chosen_figures(checkpoint)
         self.finished_iterations = checkpoint.iteration
+
+
+def chosen_figures(checkpoint: Checkpoint) -> tuple[int, float]:
+    """Return the epoch that validation chose, and its accuracy.
+
+    Raises:
+        UserError: The checkpoint does not say.
+    """
+    told = checkpoint.scalars.get("chosen")
+    epoch, accuracy = (
+        (told.get(key) for key in ("epoch", "validation_accuracy")) if isinstance(told, dict) else (0, 0)
+    )
+    if type(epoch) is not int or not isinstance(accuracy, float):
+        raise UserError("the checkpoint has weights that validation chose, but not when: expected 'chosen'")
+    return epoch, accuracy
 
 
 def chosen_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lsnn_gym.classification.examples import DataSettings, Divided, load_divided
 from lsnn_gym.classification.trainer import (
     ClassificationTrainer,
     ClassificationTrainSettings,
+    chosen_figures,
     chosen_weights,
 )
 from lsnn_gym.errors import UserError
@@ -37,6 +39,7 @@ from lsnn_gym.rules.registry import RuleSettings
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
 from lsnn_gym.training.metrics import read_metrics
+from lsnn_gym.training.optimization import load_model
 from lsnn_gym.training.run_folder import RunFolder
 
 _CONFUSED = 1000
@@ -108,9 +111,9 @@ class Classification(Family[ClassificationExperiment]):
         figures |= judge(network, data.test, size).figures()
         chosen = chosen_weights(checkpoint)
         if chosen:
-            network.load_state_dict(chosen)
+            load_model(network, replace(checkpoint, model=chosen))
             found = judge(network, data.test, size).figures()
-            figures |= {"chosen_epoch": checkpoint.scalars["chosen"]["epoch"]}
+            figures |= {"chosen_epoch": chosen_figures(checkpoint)[0]}
             figures |= {f"chosen_{name}": value for name, value in found.items()}
         return figures | _best_by_test(run)
 

@@ -27,11 +27,11 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from lsnn_gym.atomic import cannot_write, sync_folder, write_synced
-from lsnn_gym.errors import UserError
+from lsnn_gym.errors import UserError, shortened
+from lsnn_gym.tensor_files import parse_tensors
 
 from .optimizer_state import optimizer_tensors, restore_optimizer
 
@@ -49,6 +49,7 @@ FORMAT_VERSION = 1
 MODEL_FILE = "model.safetensors"
 TRAINING_FILE = "training.safetensors"
 PROGRESS_FILE = "progress.json"
+_MAX_ITERATION = 1 << 62
 _NAME = re.compile(r"([0-9]{8,})(?:\.([0-9]+))?")
 
 
@@ -280,15 +281,22 @@ def _read(path: Path) -> Checkpoint:
     try:
         described = [(path / name, progress["files"][name]) for name in (MODEL_FILE, TRAINING_FILE)]
         model, training = (_read_tensors(file, entry["bytes"], entry["sha256"]) for file, entry in described)
-        return Checkpoint(progress["iteration"], model, training, progress["scalars"])
+        iteration, scalars = progress["iteration"], progress["scalars"]
     except (KeyError, TypeError) as error:
         raise _UnusableError(f"{path / PROGRESS_FILE} is not laid out as expected: {error}") from None
+    if type(iteration) is not int or not 0 <= iteration < _MAX_ITERATION or not isinstance(scalars, dict):
+        raise _UnusableError(
+            f"{path / PROGRESS_FILE} is not laid out as expected: found iteration {_short(iteration)} and scalars "
+            f"{_short(scalars)}, expected a whole number from 0 and an object"
+        )
+    return Checkpoint(iteration, model, training, scalars)
 
 
 def _read_progress(path: Path) -> dict[str, Any]:
     content = _content(path)
     try:
         progress = json.loads(content)
+        checksum = _progress_sha256(progress) if isinstance(progress, dict) else ""
     except (ValueError, RecursionError):
         raise _DamagedError(
             f"{path} is damaged: found {len(content)} bytes that are no whole JSON text"
@@ -296,7 +304,7 @@ def _read_progress(path: Path) -> dict[str, Any]:
     found = progress.get("format") if isinstance(progress, dict) else None
     if isinstance(progress, dict) and "sha256" in progress:
         # Of all versions alike, so that a changed format or version is told from a foreign or newer one.
-        _same_checksum(path, progress["sha256"], _progress_sha256(progress))
+        _same_checksum(path, progress["sha256"], checksum)
     if found != FORMAT:
         raise _UnusableError(f"{path} is no checkpoint's: found format {_short(found)}, expected {FORMAT!r}")
     version = progress.get("format_version")
@@ -318,9 +326,9 @@ def _read_tensors(path: Path, size: int, checksum: str) -> dict[str, Tensor]:
         raise _DamagedError(f"{path} is {what}: found {len(content)} bytes, expected {size}")
     _same_checksum(path, checksum, _sha256(content))
     try:
-        return safetensors.torch.load(content)
-    except SafetensorError as error:
-        raise _UnusableError(f"{path} is no safetensors file: {error}") from None
+        return parse_tensors(content, path)
+    except UserError as error:
+        raise _UnusableError(str(error)) from None
 
 
 def _content(path: Path) -> bytes:
@@ -350,4 +358,4 @@ def _sha256(content: bytes) -> str:
 
 def _short(value: object, length: int = 40) -> str:
     text = value if isinstance(value, str) and length == 12 else repr(value)
-    return " ".join(text.split())[:length]
+    return " ".join(shortened(text, 1000).split())[:length]

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 
 from tqdm import tqdm
 
-from lsnn_gym.errors import NotFiniteError, UserError
+from lsnn_gym.errors import NotFiniteError, UserError, shortened
 from lsnn_gym.training.allocator import keep_freed_memory
 from lsnn_gym.training.checkpoint import (
     Checkpoint,
@@ -85,8 +85,14 @@ def resume(trainer: Trainer, run: RunFolder) -> int:
     # All ranks go on from the same one, also where a shared disk shows some of them an older state.
     name = decided_by_writer(lambda: _newest_whole(run))
     if name is not None:
-        checkpoint = load_checkpoint(run.checkpoints / name)
-        trainer.restore(checkpoint)
+        path = run.checkpoints / name
+        checkpoint = load_checkpoint(path)
+        try:
+            trainer.restore(checkpoint)
+        except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
+            # Made by hand, with checksums that are right: each trainer's own part is then of some other kind.
+            told = shortened(f"{type(error).__name__}: {' '.join(str(error).split())}", 200)
+            raise UserError(f"{path} is not laid out as this run's checkpoints: {told}") from error
         if writes() and _METRICS in checkpoint.scalars:
             # Later lines are written again; whatever became of them must not stop the run.
             cut_to(run.metrics, checkpoint.scalars[_METRICS])

@@ -226,4 +226,6 @@ def load_model(module: nn.Module, checkpoint: Checkpoint) -> None:
             raise UserError(
                 f"checkpoint of another network: {name!r} is {list(found)}, expected {list(tensor.shape)}"
             )
+        if checkpoint.model[name].is_complex() and not tensor.is_complex():
+            raise UserError(f"checkpoint of another network: {name!r} is complex, expected {tensor.dtype}")
     module.load_state_dict(dict(checkpoint.model))

@@ -14,11 +14,12 @@ from typing import Any
 
 import lsnn_gym
 from lsnn_gym.atomic import cannot_write, write_atomically
-from lsnn_gym.errors import UserError, nearest
+from lsnn_gym.errors import UserError, nearest, shortened
 from lsnn_gym.plain_yaml import read_yaml
 
 _SUM = b"# sha256 of the lines below: "
 """Begins the first line of a run's config."""
+_LONGEST_NAME = 200
 
 
 class RunFolder:
@@ -100,8 +101,8 @@ class RunFolder:
         Raises:
             UserError: The folder cannot be made, or ``name`` is no plain name.
         """
-        if not name or name.startswith(".") or any(c in '/\\:*?"<>|' or not c.isprintable() for c in name):
-            raise UserError(f"run name {name!r}: expected a plain folder name, e.g. 'water-maze'")
+        if not is_plain_name(name):
+            raise UserError(f"run name {shortened(name)!r}: expected a plain folder name, e.g. 'water-maze'")
         stem = Path(parent) / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
         try:
             stem.parent.mkdir(parents=True, exist_ok=True)
@@ -185,6 +186,12 @@ class RunFolder:
             **more,
         }
         write_atomically(self.environment, json.dumps(entries, indent=2) + "\n")
+
+
+def is_plain_name(name: str) -> bool:
+    """Return whether a folder can have this name on every system, and be no other place."""
+    ends_well = 0 < len(name) <= _LONGEST_NAME and not name.startswith(".")
+    return ends_well and not any(letter in '/\\:*?"<>|' or not letter.isprintable() for letter in name)
 
 
 def _make_new(stem: Path) -> Path:
