@@ -27,7 +27,7 @@ class Classifier(nn.Module, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self.draws = torch.Generator()
+        self.draws: torch.Generator = torch.Generator()
         self.fan_outs: list[Tensor] = []
 
     @property
