@@ -10,9 +10,9 @@ from torch import Tensor
 
 from lsnn_gym.agents.actor_critic import ActorCritic, Draws
 from lsnn_gym.cores import CoreOutput, LSNNCore, LSNNState
+from lsnn_gym.lanes import Share
 from lsnn_gym.readouts import LeakyReadout
 from lsnn_gym.recurrent import ActingState
-from lsnn_gym.training.distributed import Share
 
 _DRAWN_AT_ONCE = 64
 """Environment steps for which random numbers are drawn together: drawing a few takes as long."""

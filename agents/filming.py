@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import gymnasium as gym
@@ -22,6 +22,7 @@ from lsnn_gym.film import FilmWriter, RasterStrip, stack_frames
 from lsnn_gym.pictures import episode_picture
 from lsnn_gym.seeding import derived_seed
 
+MAZE_INFOS = ("goal", "goal_latency")
 FILM_SUFFIXES = (".mp4", ".gif")
 _SIDE = 512
 _RASTER_HEIGHT = 192
@@ -49,15 +50,28 @@ def film_episode(
     maze = env.unwrapped
     if not isinstance(maze, WaterMazeVectorEnv):
         raise TypeError(f"expected a WaterMazeVectorEnv, not {maze}")
-    generator = torch.Generator(device=next(agent.parameters()).device)
-    generator.manual_seed(derived_seed(seed, "film"))
-    trajectory = collect_episodes(
-        agent, env, generator, seed, deterministic=deterministic, info_keys=("goal", "goal_latency")
-    )
+    trajectory = play_episode(agent, env, seed, deterministic=deterministic, info_keys=MAZE_INFOS)
     if path.suffix.lower() == ".png":
         _picture(agent, maze.options, trajectory, path)
     else:
         _film(agent, maze.options, trajectory, path)
+
+
+def play_episode(
+    agent: ActorCritic, env: VectorEnv, seed: int, *, deterministic: bool, info_keys: Sequence[str] = ()
+) -> Trajectory:
+    """Let ``agent`` act through the episode that a film of this seed shows.
+
+    Args:
+        agent: Of any core.
+        env: With one lane.
+        seed: Of the episode.
+        deterministic: Whether the agent takes the mean of its policy.
+        info_keys: Infos to keep, ``MAZE_INFOS`` of a water maze.
+    """
+    generator = torch.Generator(device=next(agent.parameters()).device)
+    generator.manual_seed(derived_seed(seed, "film"))
+    return collect_episodes(agent, env, generator, seed, deterministic=deterministic, info_keys=info_keys)
 
 
 def _film(agent: ActorCritic, options: WaterMazeOptions, trajectory: Trajectory, path: Path) -> None:
@@ -75,7 +89,7 @@ def _film(agent: ActorCritic, options: WaterMazeOptions, trajectory: Trajectory,
 
 
 def _raster(agent: ActorCritic, trajectory: Trajectory) -> RasterStrip | None:
-    spikes = _spikes(trajectory)
+    spikes = fired(trajectory)
     if spikes is None or not isinstance(agent.core, LSNNCore):
         return None
     settings = agent.core.network.settings
@@ -84,19 +98,19 @@ def _raster(agent: ActorCritic, trajectory: Trajectory) -> RasterStrip | None:
         window=min(len(spikes), 100 * agent.steps_per_observation),
         width=_SIDE,
         height=_RASTER_HEIGHT,
-        groups=_groups(agent.core),
-        goal_times=[int(t) * agent.steps_per_observation for t in _goal_times(trajectory)],
+        groups=groups(agent.core),
+        goal_times=[int(t) * agent.steps_per_observation for t in goal_times(trajectory)],
         dt=settings.dt,
     )
 
 
 def _picture(agent: ActorCritic, options: WaterMazeOptions, trajectory: Trajectory, path: Path) -> None:
-    spikes = _spikes(trajectory)
+    spikes = fired(trajectory)
     if spikes is None or not isinstance(agent.core, LSNNCore):
         raise UserError(
             f"{path}: a picture shows spikes, which a core of {agent.settings.core} does not have"
         )
-    goals = _goal_times(trajectory)
+    goals = goal_times(trajectory)
     episode_picture(
         path,
         positions=trajectory.observations[:, 0, :2].cpu().numpy(),
@@ -106,7 +120,7 @@ def _picture(agent: ActorCritic, options: WaterMazeOptions, trajectory: Trajecto
         values=trajectory.values[:, 0].cpu().numpy(),
         # The observation after the one that reached the goal is the first of the new stretch.
         starts=[t + 1 for t in goals if t + 1 < len(trajectory.observations)],
-        groups=_groups(agent.core),
+        groups=groups(agent.core),
         dt=agent.core.network.settings.dt,
         title=f"{len(goals)} goals",
         arena=options.arena,
@@ -114,15 +128,18 @@ def _picture(agent: ActorCritic, options: WaterMazeOptions, trajectory: Trajecto
     )
 
 
-def _spikes(trajectory: Trajectory) -> np.ndarray | None:
+def fired(trajectory: Trajectory) -> np.ndarray | None:
+    """Return the spikes of the first episode, boolean ``[T * S, N]``; None of a core without."""
     return None if trajectory.spikes is None else trajectory.spikes[:, 0].cpu().numpy() > 0
 
 
-def _goal_times(trajectory: Trajectory) -> list[int]:
+def goal_times(trajectory: Trajectory) -> list[int]:
+    """Return the steps that reached the goal of a water maze, in the first episode."""
     return np.flatnonzero(trajectory.infos["goal_latency"][:, 0] > 0).tolist()
 
 
-def _groups(core: LSNNCore) -> dict[str, int]:
+def groups(core: LSNNCore) -> dict[str, int]:
+    """Return names and sizes of the groups of neurons that there are."""
     settings = core.network.settings
     sizes = {"regular": settings.regular_neurons, "adaptive": settings.adaptive_neurons}
     return {name: size for name, size in sizes.items() if size}

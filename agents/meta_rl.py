@@ -11,12 +11,13 @@ from pydantic import Field
 from lsnn_gym.agents.actor_critic import ActorCritic
 from lsnn_gym.agents.ppo import PPO, PPOSettings
 from lsnn_gym.agents.rollout import Trajectory, collect_episodes, of_all_ranks
+from lsnn_gym.lanes import Share
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
 from lsnn_gym.training.auxiliary import AuxiliarySettings
 from lsnn_gym.training.checkpoint import Checkpoint
 from lsnn_gym.training.denormals import flushed_denormals
-from lsnn_gym.training.distributed import Share, broadcast_weights, global_mean
+from lsnn_gym.training.distributed import broadcast_weights, global_mean
 from lsnn_gym.training.loop import Figures
 from lsnn_gym.training.optimization import connections, make_checkpoint, restore_checkpoint
 
@@ -75,10 +76,10 @@ class MetaRLTrainer:
         self.env = env
         self.settings = settings
         self.seed = seed
-        self.share = share or Share.all_of(env.num_envs)
+        self.share: Share = share or Share.all_of(env.num_envs)
         broadcast_weights(agent)
-        self.ppo = PPO(agent, settings.ppo, derived_seed(seed, "rewiring"))
-        self.finished_iterations = 0
+        self.ppo: PPO = PPO(agent, settings.ppo, derived_seed(seed, "rewiring"))
+        self.finished_iterations: int = 0
         self._summarise = summarise
         self._info_keys = info_keys
         self._generator = torch.Generator(device=next(agent.parameters()).device)

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from lsnn_gym.agents.actor_critic import ActorCritic, PolicyOutput
 from lsnn_gym.agents.rollout import Trajectory
+from lsnn_gym.lanes import Share
 from lsnn_gym.settings import Settings
-from lsnn_gym.training.distributed import Share, global_mean, global_rate_loss, mean_figures, standardised
+from lsnn_gym.training.distributed import global_mean, global_rate_loss, mean_figures, standardised
+from lsnn_gym.training.finite import Watched
 from lsnn_gym.training.optimization import decayed, make_optimizer, set_learning_rate, step
 
 
@@ -127,7 +129,7 @@ class PPO:
     def __init__(self, agent: ActorCritic, settings: PPOSettings, rewiring_seed: int = 0) -> None:
         self.agent = agent
         self.settings = settings
-        self.optimizer = make_optimizer(
+        self.optimizer: torch.optim.Optimizer = make_optimizer(
             agent,
             agent.wired_matrices(),
             learning_rate=settings.learning_rate,
@@ -187,7 +189,7 @@ class PPO:
                 own = share.within(index)
                 batch = trajectory if whole else trajectory.episodes(own)
                 chosen = (advantages, returns) if whole else (advantages[:, own], returns[:, own])
-                figures = self._step(batch, *chosen, number=before + steps)
+                figures = self._step(batch, *chosen, number=before + steps, all_of=trajectory)
                 steps += 1
                 for name, value in figures.items():
                     sums[name] = sums.get(name, 0.0) + value
@@ -197,16 +199,29 @@ class PPO:
         order = torch.randperm(num_episodes, generator=generator, device=generator.device)
         return list(order.chunk(self.settings.minibatches))
 
-    def _step(self, batch: Trajectory, advantages: Tensor, returns: Tensor, number: int) -> dict[str, float]:
+    def _step(
+        self, batch: Trajectory, advantages: Tensor, returns: Tensor, number: int, all_of: Trajectory
+    ) -> dict[str, float]:
         settings, agent = self.settings, self.agent
         if settings.normalize_advantage:
             advantages = standardised(advantages, batch.valid > 0)
         state = agent.initial_state(batch.rewards.shape[1])
-        policy, _ = agent.replay(batch.inputs, state, batch.episode_start, batch.noise)
+        policy, after = agent.replay(batch.inputs, state, batch.episode_start, batch.noise)
         loss, parts = ppo_loss(policy, batch, advantages, returns, settings, agent.network_settings.dt)
         auxiliary_figures: dict[str, float] = {}
         if agent.auxiliary is not None:
             auxiliary_loss, auxiliary_figures = agent.auxiliary.loss(agent.spiking_network, number)
             loss = loss + auxiliary_loss
-        parts["gradient_norm"] = step(self.optimizer, loss, settings.max_gradient_norm)
+        watched = Watched(
+            agent,
+            number,
+            {
+                # Of all minibatches, so that none is learnt from if there is a fault in one.
+                "observations": all_of.observations,
+                "rewards": all_of.rewards,
+                "network's state": agent.core.pack(after).detach(),
+            },
+            lambda: {"advantages": advantages, "returns": returns, "values": policy.value, **parts},
+        )
+        parts["gradient_norm"] = step(self.optimizer, loss, settings.max_gradient_norm, watched)
         return {name: value.item() for name, value in parts.items()} | auxiliary_figures

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from lsnn_gym.agents.acting import Acts, make_actor
 from lsnn_gym.agents.actor_critic import ActorCritic
+from lsnn_gym.lanes import Share
 from lsnn_gym.seeding import derived_seed
-from lsnn_gym.training.distributed import Share, gather_lanes, global_max
+from lsnn_gym.training.distributed import gather_lanes, global_max
 
 
 class Trajectory(NamedTuple):

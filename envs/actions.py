@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lsnn_gym.errors import shortened
+
 _LARGEST_ACTION = 1e100  # beyond this the square of an action, or of an error, overflows
 
 
@@ -23,10 +25,10 @@ def checked_actions(
     Raises:
         ValueError: If they have another shape, are not numbers or not finite.
     """
-    try:
-        array = np.asarray(actions, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"an action must be numbers of shape {shape}, not {actions!r}") from None
+    array = _as_array(actions)
+    if array is None or array.dtype.kind not in "biuf":
+        raise ValueError(f"an action must be numbers of shape {shape}, not {shortened(repr(actions), 200)}")
+    array = array.astype(np.float64)
     if array.shape != shape:
         raise ValueError(f"an action must have the shape {shape}, not {array.shape}")
     array = array.reshape(-1, shape[-1])
@@ -52,15 +54,24 @@ def checked_choices(
     Raises:
         ValueError: If they have another shape, are not whole numbers or too low or high.
     """
-    array = np.asarray(choices)
-    if array.dtype.kind not in "iu":
-        raise ValueError(f"an action must be a whole number from 0 to {number - 1}, not {choices!r}")
+    array = _as_array(choices)
+    if array is None or array.dtype.kind not in "iu":
+        told = shortened(repr(choices), 200)
+        raise ValueError(f"an action must be a whole number from 0 to {number - 1}, not {told}")
     if array.shape != shape:
         raise ValueError(f"an action must have the shape {shape}, not {array.shape}")
-    array = array.reshape(-1).astype(np.int64)
+    array = array.reshape(-1)
     if unused is not None:
         array = np.where(unused, 0, array)
     useless = (array < 0) | (array >= number)
     if useless.any():
         raise ValueError(f"an action must be a whole number from 0 to {number - 1}, not {array[useless][0]}")
-    return array
+    return array.astype(np.int64)
+
+
+def _as_array(values: Any) -> npt.NDArray[Any] | None:
+    """Return an array of whatever kind; None of nested lists that make none."""
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, OverflowError):
+        return None

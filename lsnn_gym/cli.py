@@ -16,7 +16,9 @@ import gymnasium
 from lsnn_gym import __version__
 from lsnn_gym.benchmarks.command import bench
 from lsnn_gym.command_group import CommandGroup
-from lsnn_gym.errors import UserError, unknown
+from lsnn_gym.errors import NotFiniteError, UserError, unknown
+from lsnn_gym.published.command import results
+from lsnn_gym.report.command import report
 
 
 @click.group(
@@ -30,7 +32,10 @@ def cli() -> None:
 @cli.command("list")
 @click.argument("what", required=False)
 def list_command(what: str | None) -> None:
-    """List what there is, of one kind WHAT (envs, functions, tasks, rules, configs, cores, engines, data, policies)."""
+    """List what there is, of one kind WHAT.
+
+    Kinds: envs, functions, tasks, rules, configs, cores, engines, data, policies, pretrained.
+    """
     from lsnn_gym.inventory import INVENTORY
 
     if what is not None and what not in INVENTORY:
@@ -99,29 +104,36 @@ def train(
     click.echo(f"{run.path}: {', '.join(each.name for each in (run.learning_curve, *pictures))}")
 
 
+_pretrained = click.option(
+    "--pretrained", metavar="NAME", help="Instead of a RUN: see `lsnn-gym list pretrained`."
+)
+
+
 @cli.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", required=False, type=click.Path(path_type=Path))
+@_pretrained
 @click.option("--episodes", type=click.IntRange(min=1), help="By default as many as the config says.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def evaluate(run: Path, episodes: int | None, as_json: bool) -> None:
+def evaluate(run: Path | None, pretrained: str | None, episodes: int | None, as_json: bool) -> None:
     """Print the figures of a trained RUN and, of an agent, of the reference policies on as many episodes."""
     from lsnn_gym.experiment import experiment_of, family_of
-    from lsnn_gym.training.run_folder import RunFolder
+    from lsnn_gym.pretrained import opened
 
-    folder = RunFolder.open(run)
-    experiment = experiment_of(folder)
-    family = family_of(experiment)
-    figures = family.evaluate(folder, experiment, episodes)
+    with opened(run, pretrained) as folder:
+        experiment = experiment_of(folder)
+        family = family_of(experiment)
+        figures = family.evaluate(folder, experiment, episodes)
     click.echo(json.dumps(figures, indent=2) if as_json else family.table(figures))
 
 
 @cli.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", required=False, type=click.Path(path_type=Path))
+@_pretrained
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     help="A .mp4, .gif or .png file; by default RUN/episode.mp4, of regression also RUN/episode.png, "
-    "of a task RUN/sequence.png.",
+    "of a task RUN/sequence.png; of --pretrained NAME, NAME-episode.mp4 and so on, here.",
 )
 @click.option(
     "--seed",
@@ -131,20 +143,23 @@ def evaluate(run: Path, episodes: int | None, as_json: bool) -> None:
     help="Of the episode, or number of the sequence.",
 )
 @click.option("--human", is_flag=True, help="Show the episode in a window instead.")
-def render(run: Path, out: Path | None, seed: int, human: bool) -> None:
+def render(run: Path | None, pretrained: str | None, out: Path | None, seed: int, human: bool) -> None:
     """Show or film an episode of a trained RUN with its spikes; of a task, draw a sequence."""
     from lsnn_gym.experiment import experiment_of, family_of
-    from lsnn_gym.training.run_folder import RunFolder
+    from lsnn_gym.pretrained import opened
 
-    folder = RunFolder.open(run)
-    experiment = experiment_of(folder)
-    family = family_of(experiment)
-    if human:
-        family.show(folder, experiment, seed)
-        return
-    for target in [out] if out else family.default_pictures(folder):
-        family.draw(folder, experiment, target, seed)
-        click.echo(str(target))
+    with opened(run, pretrained) as folder:
+        experiment = experiment_of(folder)
+        family = family_of(experiment)
+        if human:
+            family.show(folder, experiment, seed)
+            return
+        targets = [out] if out else family.default_pictures(folder)
+        if pretrained and not out:
+            targets = [Path(f"{pretrained}-{target.name}") for target in targets]
+        for target in targets:
+            family.draw(folder, experiment, target, seed)
+            click.echo(str(target))
 
 
 @cli.command()
@@ -242,7 +257,9 @@ def _seeds(text: str | None) -> tuple[int, ...]:
         raise UserError(f"--seeds is {text!r}: expected whole numbers, e.g. 1,2,3") from None
 
 
+cli.add_command(report)
 cli.add_command(bench)
+cli.add_command(results)
 
 
 @cli.group(cls=CommandGroup)
@@ -290,8 +307,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cli.main(args=arguments, prog_name="lsnn-gym", standalone_mode=False)
     except (UserError, gymnasium.error.Error) as error:
         _fail(str(error))
-    except OSError as error:
-        # A disk that is full, a folder that went away: nothing the caller of the command could have spelt better.
+    except (OSError, NotFiniteError) as error:
+        # A disk that is full, a loss of NaN: nothing the caller of the command could have spelt better.
         _fail(str(error), status=1)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -17,13 +18,17 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from lsnn_gym.atomic import cannot_write, write_atomically
-from lsnn_gym.errors import UserError
+from lsnn_gym.errors import UserError, shortened
 from lsnn_gym.experiment import Experiment, config_path, experiment_from, experiment_of, family_of
+from lsnn_gym.folder_lock import holding
 from lsnn_gym.pictures import CurveGroup, TradePoint, comparison_curves, trade_off
 from lsnn_gym.plain_yaml import read_yaml
 from lsnn_gym.settings import Settings, apply_overrides, assign, to_yaml, validate
 from lsnn_gym.training.metrics import read_metrics
-from lsnn_gym.training.run_folder import RunFolder
+from lsnn_gym.training.results import read_results
+from lsnn_gym.training.run_folder import RunFolder, is_plain_name
+
+_MOST_RUNS = 10_000
 
 Changes = dict[str, Any]
 """Dotted keys of an experiment and the values they are to have."""
@@ -47,12 +52,18 @@ class Comparison(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Comparison:
+        count = math.prod(len(choices) for choices in self.axes.values()) if self.axes else 0
+        if (count + len(self.variants)) * len(self.seeds) > _MOST_RUNS:
+            raise ValueError(
+                f"the axes make {count:,} variants, each with {len(self.seeds):,} seeds: expected at most "
+                f"{_MOST_RUNS:,} runs"
+            )
         names = list(self.all_variants())
         if not names:
             raise ValueError("there are neither axes nor variants: expected something to compare")
-        wrong = [name for name in names if "/" in name or name.startswith(".")]
+        wrong = [name for name in names if not is_plain_name(name)]
         if wrong:
-            raise ValueError(f"variant {wrong[0]!r}: expected a plain folder name")
+            raise ValueError(f"variant {shortened(wrong[0])!r}: expected a plain folder name")
         return self
 
     def all_variants(self) -> dict[str, Changes]:
@@ -102,7 +113,10 @@ def load_comparison(configs: Sequence[str], overrides: tuple[str, ...], seeds: t
         if len(chosen) < len(configs):
             raise UserError(f"{', '.join(configs)}: expected experiments of different names")
         variants = {name: _as_changes(mapping) for name, mapping in chosen.items()}
-        comparison = Comparison(name="-".join(chosen), base=None, variants=variants)
+        name = "-".join(chosen)
+        comparison = validate(
+            Comparison, {"name": name, "base": None, "variants": variants}, ", ".join(configs)
+        )
     common = comparison.set | _as_changes(apply_overrides({}, overrides))
     return comparison.model_copy(update={"set": common} | ({"seeds": seeds} if seeds else {}))
 
@@ -136,7 +150,7 @@ def plan(comparison: Comparison, parent: Path) -> tuple[Path, list[PlannedRun]]:
         for variant, seed, experiment in experiments:
             run = _run(folder, variant, seed)
             run.path.mkdir(parents=True)
-            write_atomically(run.config, to_yaml(experiment))
+            run.write_config(to_yaml(experiment))
     except OSError as error:
         raise cannot_write(folder, error) from error
     write_atomically(folder / "comparison.yaml", to_yaml(comparison))
@@ -174,12 +188,15 @@ def train_all(runs: Sequence[PlannedRun], jobs: int) -> Iterator[PlannedRun]:
         jobs: How many at once; they share the cores.
 
     Raises:
-        UserError: A training failed; those under way are finished first.
+        UserError: A training failed; those under way are finished first. Or another process is at it.
     """
     waiting = [each for each in runs if not each.run.results.is_file()]
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}
-    with ThreadPoolExecutor(jobs) as pool:
+    if not waiting:
+        return
+    folder = waiting[0].run.path.parent.parent  # as of ``_run``
+    with holding(folder, "comparing"), ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(_train, each, environment) for each in waiting]
         try:
             for future in as_completed(futures):
@@ -209,7 +226,7 @@ def results(runs: Sequence[PlannedRun]) -> dict[str, Any]:
     """
     by_variant: dict[str, dict[str, dict[str, Any]]] = {}
     for each in runs:
-        found = json.loads(each.run.results.read_text(encoding="utf-8"))
+        found = read_results(each.run)
         by_variant.setdefault(each.variant, {})[str(each.seed)] = found
     first = experiment_of(runs[0].run)
     variants = {

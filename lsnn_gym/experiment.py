@@ -85,4 +85,4 @@ def load_experiment(config: str, overrides: tuple[str, ...] = ()) -> Experiment:
 
 def experiment_of(run: RunFolder) -> Experiment:
     """Return the experiment that ``run`` was started with."""
-    return experiment_from(read_yaml(run.config), str(run.config))
+    return experiment_from(run.read_config(), str(run.config))

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import WrapperSpec
 
-from lsnn_gym import cores, data
+from lsnn_gym import cores, data, pretrained
 from lsnn_gym.engine import ENGINES
 from lsnn_gym.envs.functions import FUNCTION_FAMILIES
 from lsnn_gym.envs.reference_policies import REFERENCE_POLICIES
@@ -87,5 +87,6 @@ INVENTORY: dict[str, Callable[[], dict[str, str]]] = {
     "engines": _engines,
     "data": _data_sets,
     "policies": lambda: {name: _first_line(policy) for name, policy in REFERENCE_POLICIES.items()},
+    "pretrained": lambda: {name: pretrained.card(name).summary for name in pretrained.names()},
 }
 """Kind to a function that returns name to description."""

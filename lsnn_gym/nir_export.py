@@ -17,6 +17,7 @@ Source: Pedersen et al., "Neuromorphic intermediate representation", Nature Comm
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -25,7 +26,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from lsnn_gym.errors import UserError, unknown
+from lsnn_gym.errors import UserError, shortened, unknown
 from lsnn_gym.recurrent import NetworkSettings, SpikingRNN
 from lsnn_gym.synapses import Synapses
 
@@ -69,15 +70,15 @@ def from_nir(graph: nir.NIRGraph) -> SpikingRNN:
     Raises:
         UserError: If the graph is another's, or its weights do not fit what the metadata says.
     """
-    told = graph.metadata.get(METADATA)
+    told = (getattr(graph, "metadata", None) or {}).get(METADATA)
     if not isinstance(told, dict):
         raise UserError(
             f"the graph has no metadata {METADATA!r}: expected one that to_nir has made; a LIF node of NIR resets its "
             "voltage to a value, which no network here does"
         )
-    if int(told.get("version", 0)) != METADATA_VERSION:
+    if _whole_number(told.get("version")) != METADATA_VERSION:
         raise UserError(
-            f"the metadata {METADATA!r} has version {told.get('version')}: expected {METADATA_VERSION}"
+            f"the metadata {METADATA!r} has version {shortened(str(told.get('version')))}: expected {METADATA_VERSION}"
         )
     try:
         settings = NetworkSettings.model_validate_json(told["settings"])
@@ -85,20 +86,76 @@ def from_nir(graph: nir.NIRGraph) -> SpikingRNN:
         raise UserError(
             f"the settings in the metadata {METADATA!r} cannot be used: {_one_line(error)}"
         ) from error
-    state = {name: torch.as_tensor(np.asarray(array)) for name, array in told["state"].items()}
-    delays = [state[f"{each}_synapses.delay_index"].numpy() for each in ("input", "recurrent")]
+    if told.get("form") not in get_args(Form):
+        raise UserError(
+            f"the metadata {METADATA!r} has an {unknown('form', told.get('form'), get_args(Form))}"
+        )
+    state = _read_state(told.get("state"))
+    delays = _read_delays(state, settings)
     read = _read_exact if told["form"] == "exact" else _read_lif
-    dtype = torch.float64 if told["dtype"] == "float64" else torch.float32
+    dtype = torch.float64 if told.get("dtype") == "float64" else torch.float32
     weights = [
         torch.as_tensor(np.ascontiguousarray(each)).to(dtype) for each in read(graph, delays, settings.dt)
     ]
-    network = SpikingRNN(settings, delays[0].shape[1], torch.Generator().manual_seed(0)).to(dtype)
     state |= dict(zip(_WEIGHTS, weights, strict=True))
     try:
+        network = SpikingRNN(settings, delays[0].shape[1], torch.Generator().manual_seed(0)).to(dtype)
         network.load_state_dict(state)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, TypeError, OverflowError) as error:
         raise UserError(f"the graph does not fit its metadata {METADATA!r}: {_one_line(error)}") from error
     return network
+
+
+def _whole_number(value: Any) -> int | None:
+    """Return a number as a file gives it back: also an array of one."""
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _read_state(told: Any) -> dict[str, Tensor]:
+    """Return constants by name.
+
+    Raises:
+        UserError: They are no arrays of numbers.
+    """
+    if not isinstance(told, dict):
+        raise UserError(f"the metadata {METADATA!r} has no 'state' of arrays by name")
+    state = {}
+    for name, values in told.items():
+        try:
+            array = np.asarray(values)
+            state[name] = torch.as_tensor(array)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise UserError(
+                f"the metadata {METADATA!r} has {shortened(str(name))!r} that are no numbers: {_one_line(error)}"
+            ) from error
+    return state
+
+
+def _read_delays(state: Mapping[str, Tensor], settings: NetworkSettings) -> list[Array]:
+    """Return the delays of input ``[N, I]`` and recurrent synapses ``[N, N]``.
+
+    Raises:
+        UserError: They are not there, or not of as many neurons as the settings say: no network is made then.
+    """
+    size = settings.regular_neurons + settings.adaptive_neurons
+    delays = []
+    for kind in ("input", "recurrent"):
+        found = state.get(f"{kind}_synapses.delay_index")
+        shape = None if found is None else tuple(found.shape)
+        expected = (
+            (size, size) if kind == "recurrent" else (size, shape[1] if shape and len(shape) == 2 else "any")
+        )
+        if found is None or found.dtype != torch.int64 or shape != expected:
+            what = "none" if found is None else f"{found.dtype} {shape}"
+            raise UserError(
+                f"the metadata {METADATA!r} has {what} for the delays of {kind} synapses: expected whole numbers of "
+                f"shape {shortened(str(expected))}"
+            )
+        delays.append(found.numpy())
+    return delays
 
 
 def _load_nir() -> Any:
@@ -288,9 +345,10 @@ def _read_lif(graph: nir.NIRGraph, delays: list[Array], dt: float) -> list[Array
 
 def _weight_of(graph: Any, name: str, shape: tuple[int, ...]) -> Array:
     node = getattr(graph, "nodes", {}).get(name)
-    weight = getattr(node, "weight", None)
-    if weight is None or weight.shape != shape:
-        found = "none" if weight is None else f"weights of shape {weight.shape}"
+    weight: Any = getattr(node, "weight", None)
+    numbers = isinstance(weight, np.ndarray) and weight.dtype.kind in "fiu"
+    if not numbers or weight.shape != shape:
+        found = f"weights of shape {weight.shape}" if numbers else "none"
         raise UserError(
             f"the graph has {found} at {name!r}: expected weights of shape {shape}, as its metadata says"
         )
@@ -298,7 +356,7 @@ def _weight_of(graph: Any, name: str, shape: tuple[int, ...]) -> Array:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return shortened(" ".join(str(error).split()), 500)
 
 
 def _array(values: Tensor) -> Array:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from lsnn_gym.errors import UserError, nearest
+from lsnn_gym.errors import UserError, nearest, shortened
 
 _BOOL = re.compile(r"^(?:yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)$")
 _INT = re.compile(r"^[-+]?[0-9][0-9_]*$")
@@ -19,6 +19,8 @@ _FLOAT = re.compile(
     r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
 )
 _NULL = re.compile(r"^(?:~|null|Null|NULL|)$")
+_MAX_BYTES = 1 << 20
+"""No config is nearly as long; one that is would take minutes to read."""
 _TAG = "tag:yaml.org,2002:"
 
 
@@ -93,9 +95,9 @@ def parse_yaml(text: str, source: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f", line {mark.line + 1}" if mark is not None and "\n" in text else ""
-        raise UserError(f"{source}{place}: {one_line(error.problem or str(error))}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise UserError(f"{source}: {one_line(str(error))}") from None
+        raise UserError(f"{source}{place}: {_told(error.problem or str(error))}") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # numbers of characters may be too large
+        raise UserError(f"{source}: {_told(str(error))}") from None
     except RecursionError:
         raise UserError(f"{source}: nested too deeply") from None
 
@@ -108,7 +110,11 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
             its top level is no mapping.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        with open(path, "rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise UserError(f"{path}: longer than {_MAX_BYTES:,} bytes: expected settings")
+        text = content.decode("utf-8")
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a text file in UTF-8") from None
     except FileNotFoundError:
@@ -139,7 +145,11 @@ def dump_yaml(plain: Mapping[str, Any]) -> str:
 def show(value: Any) -> str:
     """Show a value as the user would write it, cut to a readable length."""
     text = repr(value) if isinstance(value, str) else json.dumps(value, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return shortened(text)
+
+
+def _told(problem: str) -> str:
+    return shortened(one_line(problem), 300)
 
 
 def one_line(text: str) -> str:

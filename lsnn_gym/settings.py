@@ -14,13 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from lsnn_gym.errors import UserError, nearest, unknown
+from lsnn_gym.errors import UserError, nearest, shortened, unknown
 from lsnn_gym.plain_yaml import dump_yaml, one_line, parse_yaml, show
 
 
@@ -33,7 +33,7 @@ class Settings(BaseModel):
     (``pydantic.Field(discriminator="kind")``), so that messages are about the section that was meant.
     """
 
-    model_config = ConfigDict(
+    model_config: ClassVar[ConfigDict] = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
@@ -121,27 +121,28 @@ _CHOICES = {"literal_error", "enum"}
 _TAGS = {"union_tag_invalid", "union_tag_not_found"}
 
 
-def validate(model: type[S], mapping: Mapping[str, Any], source: str) -> S:
+def validate(model: type[S], mapping: Mapping[str, Any], source: str = "") -> S:
     """Turn plain data into settings.
 
     Args:
         model: The settings to make.
         mapping: Nested plain data, as :func:`read_yaml` gives it.
-        source: Where it comes from, e.g. the file's path; begins the message.
+        source: Where it comes from, e.g. the file's path; begins the message, where it is given.
 
     Raises:
         UserError: One line about the first problem (unknown keys first: a misspelt key explains a missing
             one), and how many there are besides.
     """
+    start = f"{source}: " if source else ""
     # As JSON, because pydantic's strictness then still lets a list be a tuple and text be a path or an enum.
     try:
         text = json.dumps(mapping)
     except (RecursionError, ValueError):
-        raise UserError(f"{source}: nested too deeply") from None
+        raise UserError(f"{start}nested too deeply") from None
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
-        raise UserError(f"{source}: {_describe(model, error)}") from None
+        raise UserError(f"{start}{_describe(model, error)}") from None
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,7 @@ def _locate(model: type[Settings], loc: tuple[int | str, ...]) -> _Place:
             annotation = _choose(members, str(part))
             continue
         section = annotation
-        keys.append(str(part))
+        keys.append(shortened(str(part)))
         annotation = _child(members[0], part) if members else None
     return _Place(".".join(keys), annotation, section)
 

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from lsnn_gym.atomic import cannot_write, write_atomically
-from lsnn_gym.errors import UserError
+from lsnn_gym.atomic import cannot_write
+from lsnn_gym.errors import NotFiniteError, UserError
 from lsnn_gym.experiment import Experiment, experiment_of, family_of, load_experiment
+from lsnn_gym.folder_lock import holding
 from lsnn_gym.settings import to_yaml
-from lsnn_gym.training.distributed import from_writer, process_group, remember, remembered, world_size, writes
-from lsnn_gym.training.loop import resume, train
+from lsnn_gym.training.distributed import (
+    decided_by_writer,
+    leave,
+    process_group,
+    remember,
+    remembered,
+    world_size,
+    writes,
+)
+from lsnn_gym.training.loop import Trainer, resume, train
 from lsnn_gym.training.run_folder import RunFolder
 
 _RUN = "run"
@@ -74,57 +85,82 @@ def train_or_go_on(experiment: Experiment, place: Place, *, show_progress: bool)
     Workers that ``torchrun`` starts again after a fault go on from the last checkpoint of the run that they had
     begun, also if there are more or fewer of them.
     """
-    with process_group(experiment.train.device):
-        family = family_of(experiment)
+    with process_group(experiment.train.device), _ends_quietly_beside_rank_0():
         # Whatever can be refused is refused before a folder is made.
-        trainer = family.make_trainer(experiment)
-        run = _folder(experiment, place)
-        done = resume(trainer, run)
-        if writes():
-            run.write_environment(seed=experiment.seed, ranks=world_size())
-            shared = f", {world_size()} ranks" if world_size() > 1 else ""
-            click.echo(
-                f"{run.path}: {f'going on after iteration {done}' if done else experiment.name}{shared}"
-            )
-        settings = experiment.train
-        stopped_by = train(
-            trainer,
-            run,
-            iterations=settings.iterations,
-            checkpoint_every=settings.checkpoint_every,
-            checkpoints_kept=settings.checkpoints_kept,
-            describe=family.headline,
-            show_progress=show_progress,
-        )
-        return Trained(run, stopped_by, writes())
+        trainer = family_of(experiment).make_trainer(experiment)
+        with ExitStack() as held:
+            run = _folder(experiment, place, held)
+            stopped_by = _train(trainer, experiment, run, show_progress)
+            return Trained(run, stopped_by, writes())
 
 
-def _folder(experiment: Experiment, place: Place) -> RunFolder:
-    """Return the run's folder, the same on all ranks; rank 0 makes it if need be."""
+@contextmanager
+def _ends_quietly_beside_rank_0() -> Iterator[None]:
+    try:
+        yield
+    except NotFiniteError:
+        if not writes():  # all ranks have it, and one line is enough
+            leave(1)
+        raise
+
+
+def _train(trainer: Trainer, experiment: Experiment, run: RunFolder, show_progress: bool) -> str | None:
+    family = family_of(experiment)
+    done = resume(trainer, run)
+    if writes():
+        run.write_environment(seed=experiment.seed, ranks=world_size())
+        shared = f", {world_size()} ranks" if world_size() > 1 else ""
+        click.echo(f"{run.path}: {f'going on after iteration {done}' if done else experiment.name}{shared}")
+    settings = experiment.train
+    return train(
+        trainer,
+        run,
+        iterations=settings.iterations,
+        checkpoint_every=settings.checkpoint_every,
+        checkpoints_kept=settings.checkpoints_kept,
+        describe=family.headline,
+        show_progress=show_progress,
+    )
+
+
+def _folder(experiment: Experiment, place: Place, held: ExitStack) -> RunFolder:
+    """Return the run's folder, the same on all ranks; rank 0 makes it if need be.
+
+    No other process gets in until ``held`` is closed.
+    """
     begun = remembered(_RUN)
-    if begun is not None:
-        return RunFolder.open(begun)
-    path = from_writer(str(_begun(experiment, place).path) if writes() else None)
-    remember(_RUN, path)
-    return RunFolder(path)
+    known = place if begun is None else Place(resume=Path(begun))
+    run = RunFolder(decided_by_writer(lambda: str(_claimed(experiment, known, held).path)))
+    remember(_RUN, str(run.path))
+    return run
 
 
-def _begun(experiment: Experiment, place: Place) -> RunFolder:
+def _claimed(experiment: Experiment, place: Place, held: ExitStack) -> RunFolder:
     if place.resume is not None:
-        return RunFolder.open(place.resume)
-    if place.folder is None:
+        run = RunFolder.open(place.resume)
+    elif place.folder is None:
         run = RunFolder.create(place.out or Path("runs"), experiment.name)
     else:
         run = RunFolder(place.folder)
-        if run.config.is_file():
-            if experiment_of(run) != experiment:
-                raise UserError(
-                    f"--folder {run.path}: there is a run with other settings; expected another folder"
-                )
-            return run
         try:
             run.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_write(run.path, error) from error
-    write_atomically(run.config, to_yaml(experiment))
+    # Should nothing be put into it, the folder is no run, and would be in the way.
+    held.callback(_remove_if_empty, run.path)
+    held.enter_context(holding(run.path, "training"))
+    if place.resume is None:
+        _begin(run, experiment)
     return run
+
+
+def _begin(run: RunFolder, experiment: Experiment) -> None:
+    if not run.config.is_file():
+        run.write_config(to_yaml(experiment))
+    elif experiment_of(run) != experiment:
+        raise UserError(f"--folder {run.path}: there is a run with other settings; expected another folder")
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from lsnn_gym.atomic import cannot_write, write_atomically
+from lsnn_gym.atomic import cannot_write
 from lsnn_gym.errors import UserError
 from lsnn_gym.experiment import Experiment, config_path, experiment_from, family_of
 from lsnn_gym.plain_yaml import read_yaml
 from lsnn_gym.settings import Settings, apply_overrides, assign, to_yaml, validate
+from lsnn_gym.training.results import read_results
 from lsnn_gym.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -285,14 +286,14 @@ def _objective(plan: Plan, trial: optuna.Trial) -> float:
     try:
         if not run.config.is_file():
             run.path.mkdir(parents=True, exist_ok=True)
-            write_atomically(run.config, to_yaml(plan.experiment(changes)))
+            run.write_config(to_yaml(plan.experiment(changes)))
         command = [sys.executable, "-m", "lsnn_gym", "train", "--resume", str(run.path), "--quiet"]
         # In a process of its own: its memory, threads and faults are its own too.
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         if ended.returncode:
             reason = (ended.stderr.strip().splitlines() or ["no message"])[-1]
             raise UserError(f"{run.path}: training ended with status {ended.returncode}: {reason}")
-        figure = json.loads(run.results.read_text()).get(plan.figure)
+        figure = read_results(run).get(plan.figure)
         if not isinstance(figure, int | float) or not math.isfinite(figure):
             raise UserError(f"{run.path}: {plan.figure} is {figure}, expected a finite number")
     except (UserError, OSError) as error:

@@ -212,7 +212,7 @@ def test_graphs_that_do_not_fit_their_metadata_are_refused():
     graph.metadata["lsnn"]["version"] = 1
     told = graph.metadata["lsnn"]["settings"]
     graph.metadata["lsnn"]["settings"] = told.replace('"regular_neurons":5', '"regular_neurons":6')
-    with pytest.raises(UserError, match=r"does not fit its metadata 'lsnn': .*size mismatch"):
+    with pytest.raises(UserError, match=r"\(9, 7\) for the delays of input synapses: .*\(10, 7\)"):
         from_nir(graph)
     graph.metadata["lsnn"]["settings"] = told.replace("regular", "irregular")
     with pytest.raises(

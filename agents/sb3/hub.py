@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
+from lsnn_gym.agents.sb3.bounded import bounded_by
 from lsnn_gym.agents.sb3.model_card import model_card
 from lsnn_gym.agents.sb3.normalized_policy import Normalization, NormalizedPolicy
 from lsnn_gym.agents.sb3.plain_json import (
@@ -39,7 +39,8 @@ from lsnn_gym.agents.sb3.plain_json import (
     find_class,
 )
 from lsnn_gym.atomic import cannot_write, write_atomically
-from lsnn_gym.errors import UserError
+from lsnn_gym.errors import UserError, shortened
+from lsnn_gym.tensor_files import read_tensors
 
 FORMAT = "lsnn_gym-policy"
 FORMAT_VERSION = 1
@@ -49,6 +50,14 @@ CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"
 
 _PACKAGES = ("lsnn-gym", "stable-baselines3", "sb3-contrib", "gymnasium", "torch")
+_MAKING_ERRORS = (
+    TypeError, ValueError, LookupError, AttributeError, AssertionError, ArithmeticError, RuntimeError, MemoryError, NotImplementedError
+)  # fmt: skip
+"""What classes that are not ours raise on arguments that they cannot use."""
+_CONFIG_KINDS: dict[str, tuple[type, ...]] = {
+    "policy": (str,), "arguments": (dict,), "learning_rate": (dict,), "normalization": (dict, type(None))
+}  # fmt: skip
+_KIND_NAMES = {str: "text", dict: "an object"}
 # Of use for training only; the optimiser may be an object that no file can name.
 _LEFT_OUT = ("lr_schedule", "optimizer_class", "optimizer_kwargs")
 
@@ -138,16 +147,22 @@ def load_policy(
     """
     folder = Path(folder)
     config = _read_config(folder / CONFIG_FILE)
-    policy = _rebuilt(config, classes)
-    weights = _read_tensors(folder / WEIGHTS_FILE)
+    weights = read_tensors(folder / WEIGHTS_FILE)
+    with bounded_by(weights, f"{folder / CONFIG_FILE}: the policy"):
+        policy = _rebuilt(config, classes)
     _check_shapes(weights, policy, folder / WEIGHTS_FILE)
     policy.load_state_dict(weights)
     policy.to(device)
     policy.set_training_mode(False)
     if config["normalization"] is None:
         return policy
-    tensors = _read_tensors(folder / NORMALIZATION_FILE)
-    return NormalizedPolicy(policy, Normalization.from_parts(config["normalization"], tensors))
+    tensors = read_tensors(folder / NORMALIZATION_FILE)
+    try:
+        normalization = Normalization.from_parts(config["normalization"], tensors)
+        normalization.check(policy.observation_space)
+    except ValueError as error:
+        raise UserError(f"{folder / CONFIG_FILE}: normalization: {error}") from error
+    return NormalizedPolicy(policy, normalization)
 
 
 def _arguments(policy: BasePolicy) -> dict[str, Any]:
@@ -173,17 +188,16 @@ def _arguments(policy: BasePolicy) -> dict[str, Any]:
 def _rebuilt(config: Mapping[str, Any], classes: Collection[type]) -> BasePolicy:
     """Return a new policy of the class and with the arguments that a config has."""
     kind = find_class(config["policy"], classes, BasePolicy)
+    name = shortened(str(config["policy"]))
     try:
         arguments = decode(config["arguments"], classes)
         if "lr_schedule" in inspect.signature(kind.__init__).parameters:
             arguments["lr_schedule"] = decode_schedule(config["learning_rate"])
         with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and then replaced
             return kind(**arguments)
-    except (TypeError, ValueError, KeyError, AttributeError, AssertionError) as error:
-        what = f"{type(error).__name__}: {error}"
-        raise UserError(
-            f"{config['policy']} cannot be made with the arguments of the config: {what}"
-        ) from error
+    except _MAKING_ERRORS as error:
+        what = f"{type(error).__name__}: {shortened(' '.join(str(error).split()), 300)}"
+        raise UserError(f"{name} cannot be made with the arguments of the config: {what}") from error
 
 
 def _named_classes(policy: BasePolicy) -> list[type]:
@@ -255,22 +269,19 @@ def _read_config(path: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{path} is no JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is no JSON: {shortened(str(error), 200)}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise UserError(f"{path} is no config of an exported policy: expected the format {FORMAT!r}")
     if config.get("version") != FORMAT_VERSION:
-        raise UserError(f"{path} has version {config.get('version')!r}: expected {FORMAT_VERSION}")
-    for key in ("policy", "arguments", "learning_rate", "normalization"):
+        raise UserError(
+            f"{path} has version {shortened(repr(config.get('version')))}: expected {FORMAT_VERSION}"
+        )
+    for key, kinds in _CONFIG_KINDS.items():
         if key not in config:
             raise UserError(f"{path} has no {key!r}")
+        if not isinstance(config[key], kinds):
+            raise UserError(
+                f"{path}: {key!r} is {shortened(repr(config[key]))}, expected {_KIND_NAMES[kinds[0]]}"
+            )
     return config
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return safetensors.torch.load_file(path)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except SafetensorError as error:
-        raise UserError(f"{path} is cut off or no safetensors file: {error}") from error

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
@@ -55,12 +56,39 @@ class Normalization:
 
     @classmethod
     def from_parts(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Normalization:
-        """Return what ``settings`` and ``tensors`` were taken from."""
+        """Return what ``settings`` and ``tensors`` were taken from.
+
+        Raises:
+            ValueError: Something is missing, or of another kind.
+        """
+        keys = settings.get("keys")
+        if not isinstance(keys, list) or not all(key is None or isinstance(key, str) for key in keys):
+            raise ValueError("expected 'keys', a list of names or null")
+        for name in ("clip", "epsilon"):
+            value = settings.get(name)
+            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 2**63:
+                raise ValueError(f"expected {name!r}, a number from 0")
+        expected = [f"{index}.{name}" for index in range(len(keys)) for name in ("mean", "variance")]
+        for name in expected:
+            if name not in tensors or not tensors[name].is_floating_point():
+                raise ValueError(f"expected numbers {name!r} in the file of moments")
         moments = {
-            key: (tensors[f"{index}.mean"].numpy(), tensors[f"{index}.variance"].numpy())
-            for index, key in enumerate(settings["keys"])
+            key: (tensors[f"{index}.mean"].double().numpy(), tensors[f"{index}.variance"].double().numpy())
+            for index, key in enumerate(keys)
         }
-        return cls(moments, settings["clip"], settings["epsilon"])
+        return cls(moments, float(settings["clip"]), float(settings["epsilon"]))
+
+    def check(self, space: spaces.Space[Any]) -> None:
+        """Refuse moments that are not those of observations of ``space``.
+
+        Raises:
+            ValueError: A key or a shape is another.
+        """
+        parts: Mapping[Any, Any] = space.spaces if isinstance(space, spaces.Dict) else {None: space}
+        for key, (mean, variance) in self.moments.items():
+            shape = None if key not in parts else parts[key].shape
+            if mean.shape != shape or variance.shape != shape:
+                raise ValueError(f"the moments of {key!r} are of shape {mean.shape}, expected {shape}")
 
     def apply(self, observation: Any) -> Any:
         """Return a normalised observation; keys without moments stay as they are."""

@@ -17,11 +17,12 @@ from gymnasium import spaces
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
 from torch import nn
 
-from lsnn_gym.errors import UserError, unknown
+from lsnn_gym.errors import UserError, shortened, unknown
 
 TRUSTED_PACKAGES = ("lsnn_gym", "sb3_contrib", "stable_baselines3", "torch.nn")
 """Where classes that a file names are looked for."""
 
+_MOST_NUMBERS = 1 << 24  # in a space that a file describes
 _SAMPLES = 101  # of a schedule that is neither constant nor linear
 
 
@@ -33,7 +34,7 @@ class SampledSchedule:
     """
 
     def __init__(self, values: Sequence[float]) -> None:
-        self.values = [float(value) for value in values]
+        self.values: list[float] = [float(value) for value in values]
 
     def __call__(self, progress_remaining: float) -> float:
         """Return the value at a share of the training that is left, from 1 to 0."""
@@ -114,25 +115,38 @@ def find_class(name: str, classes: Collection[type] = (), base: type = nn.Module
     Raises:
         UserError: If it is not there, is no such class, or is nobody's whom one trusts.
     """
+    if not isinstance(name, str):
+        raise UserError(f"a class is {shortened(repr(name))}: expected module:Class")
     given = {class_name(kind): kind for kind in classes}
     if name in given:
         found: Any = given[name]
     else:
-        module, _, path = str(name).partition(":")
-        if not any(module == package or module.startswith(f"{package}.") for package in TRUSTED_PACKAGES):
+        module, _, path = name.partition(":")
+        # Importing a package's __main__ could start a program.
+        if not _is_trusted(module) or "__main__" in module:
             raise UserError(
-                f"the class {name} is of none of the packages {', '.join(TRUSTED_PACKAGES)}: if you trust it, give it "
-                f"as classes=[{path.rpartition('.')[2]}]"
+                f"the class {shortened(name, 200)} is of none of the packages {', '.join(TRUSTED_PACKAGES)}: if you trust it, give it "
+                f"as classes=[{shortened(path.rpartition('.')[2])}]"
             )
         try:
             found = importlib.import_module(module)
             for part in path.split("."):
                 found = getattr(found, part)
-        except (ImportError, AttributeError) as error:
-            raise UserError(f"the class {name} cannot be found: {error}") from None
+        except (ImportError, AttributeError, ValueError) as error:
+            told = shortened(str(error), 200)
+            raise UserError(f"the class {shortened(name, 200)} cannot be found: {told}") from None
+        # Modules hold others that they import, those of other packages, too.
+        if isinstance(found, type) and not _is_trusted(found.__module__):
+            raise UserError(
+                f"the class {shortened(name, 200)} is of {found.__module__}, which is not trusted"
+            )
     if not isinstance(found, type) or not issubclass(found, base):
-        raise UserError(f"{name} is no class of {base.__name__}")
+        raise UserError(f"{shortened(name, 200)} is no class of {base.__name__}")
     return found
+
+
+def _is_trusted(module: str) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in TRUSTED_PACKAGES)
 
 
 def encode_space(space: spaces.Space[Any]) -> dict[str, Any]:
@@ -163,9 +177,14 @@ def decode_space(told: Mapping[str, Any]) -> spaces.Space[Any]:
         UserError: If it is of an unknown kind.
     """
     kind = told.get("kind")
-    if kind not in _SPACES:
+    if not isinstance(kind, str) or kind not in _SPACES:
         raise UserError(unknown("kind of space", kind, _SPACES))
-    return _SPACES[kind](told)
+    space = _SPACES[kind](told)
+    if not isinstance(space, spaces.Dict) and spaces.flatdim(space) > _MOST_NUMBERS:
+        raise UserError(
+            f"a space is of {spaces.flatdim(space):,} numbers: expected at most {_MOST_NUMBERS:,}"
+        )
+    return space
 
 
 def encode_schedule(schedule: Callable[[float], float]) -> dict[str, Any]:
@@ -187,7 +206,7 @@ def decode_schedule(told: Mapping[str, Any]) -> FloatSchedule:
         UserError: If it is of an unknown kind.
     """
     kind = told.get("kind")
-    if kind not in _SCHEDULES:
+    if not isinstance(kind, str) or kind not in _SCHEDULES:
         raise UserError(unknown("kind of schedule", kind, _SCHEDULES))
     return FloatSchedule(_SCHEDULES[kind](told))
 
@@ -199,6 +218,8 @@ def _encode_bounds(bounds: npt.NDArray[Any]) -> Any:
 
 
 def _decode_bounds(told: Mapping[str, Any], name: str) -> npt.NDArray[Any]:
+    if math.prod(told["shape"]) > _MOST_NUMBERS:
+        raise UserError(f"a space is of shape {told['shape']}: expected at most {_MOST_NUMBERS:,} numbers")
     return np.broadcast_to(np.array(decode(told[name]), told["dtype"]), told["shape"]).copy()
 
 
@@ -207,11 +228,17 @@ def _decode_box(told: Mapping[str, Any]) -> spaces.Box:
     return spaces.Box(low, high, dtype=np.dtype(told["dtype"]).type)
 
 
+def _bounded(told: Any) -> Any:
+    if isinstance(told, int | list) and math.prod([told] if isinstance(told, int) else told) > _MOST_NUMBERS:
+        raise UserError(f"a space is of {told} bits: expected at most {_MOST_NUMBERS:,}")
+    return told
+
+
 _SPACES: dict[str, Callable[[Mapping[str, Any]], spaces.Space[Any]]] = {
     "Box": _decode_box,
     "Discrete": lambda told: spaces.Discrete(told["n"], start=told["start"]),
     "MultiDiscrete": lambda told: spaces.MultiDiscrete(told["nvec"], start=told["start"]),
-    "MultiBinary": lambda told: spaces.MultiBinary(told["n"]),
+    "MultiBinary": lambda told: spaces.MultiBinary(_bounded(told["n"])),
     "Dict": lambda told: spaces.Dict([(key, decode_space(each)) for key, each in told["spaces"]]),
 }
 _SCHEDULES: dict[str, Callable[[Mapping[str, Any]], Callable[[float], float]]] = {

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from lsnn_gym.coding import latency_steps
+from lsnn_gym.lanes import Share
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
 
@@ -24,13 +25,14 @@ class ImageCoding(Settings, ABC):
     steps: int
 
     @abstractmethod
-    def encode(self, images: Tensor, numbers: Tensor, seed: int) -> Tensor:
+    def encode(self, images: Tensor, numbers: Tensor, seed: int, share: Share | None = None) -> Tensor:
         """Return what is shown of each image, ``[T, B, C, H, W]``.
 
         Args:
             images: From 0 to 1 ``[B, C, H, W]``.
             numbers: Of the images within their data set ``[B]``.
             seed: Of what is drawn anew each time.
+            share: Of the batch that the images are; by default they are all of it.
         """
 
 
@@ -44,7 +46,7 @@ class RepeatCoding(ImageCoding):
     )
     std: float | tuple[float, ...] = Field(default=1.0, description="... and what the rest is divided by")
 
-    def encode(self, images: Tensor, numbers: Tensor, seed: int) -> Tensor:
+    def encode(self, images: Tensor, numbers: Tensor, seed: int, share: Share | None = None) -> Tensor:
         """Return the same image T times, without copies."""
         shown = (images - _by_channel(self.mean, images)) / _by_channel(self.std, images)
         return shown.expand(self.steps, *shown.shape)
@@ -60,11 +62,13 @@ class RateCoding(ImageCoding):
         default=False, description="whether an image's spikes are others each time it is shown"
     )
 
-    def encode(self, images: Tensor, numbers: Tensor, seed: int) -> Tensor:
+    def encode(self, images: Tensor, numbers: Tensor, seed: int, share: Share | None = None) -> Tensor:
         """Return spikes; those that are not redrawn follow from the image's number."""
         if self.redrawn:
             generator = torch.Generator().manual_seed(seed)
-            uniform = torch.rand(self.steps, *images.shape, generator=generator)
+            share = share or Share.all_of(len(images))
+            drawn = torch.rand(self.steps, share.total, *images.shape[1:], generator=generator)
+            uniform = share.of(drawn, 1)
         else:
             each = [self._own(int(number), images.shape[1:]) for number in numbers]
             uniform = torch.stack(each, dim=1)
@@ -84,7 +88,7 @@ class LatencyCoding(ImageCoding):
     steps: int = Field(default=300, ge=1)
     last: int = Field(default=24, ge=0, description="step at which the faintest fire")
 
-    def encode(self, images: Tensor, numbers: Tensor, seed: int) -> Tensor:
+    def encode(self, images: Tensor, numbers: Tensor, seed: int, share: Share | None = None) -> Tensor:
         """Return the spikes."""
         at = latency_steps(images, self.last)
         spikes = images.new_zeros(self.steps, *images.shape)

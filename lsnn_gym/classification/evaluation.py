@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from lsnn_gym.classification.examples import Examples
+from lsnn_gym.lanes import Share
 from lsnn_gym.rules.classifier import Classifier
 from lsnn_gym.rules.decisions import count_spikes
 from lsnn_gym.rules.layers import Signal
 from lsnn_gym.tasks.task import slices
 from lsnn_gym.training.denormals import flushed_denormals
+from lsnn_gym.training.distributed import gather_json
 
 _CODING_SEED = 0
+_ALONE = Share.all_of(1)
 
 
 class Judgement(NamedTuple):
@@ -97,19 +103,20 @@ def neurons(signals: Sequence[Signal]) -> int:
 
 @torch.no_grad()
 @flushed_denormals()
-def judge(network: Classifier, examples: Examples, batch_size: int) -> Judgement:
+def judge(network: Classifier, examples: Examples, batch_size: int, ranks: Share = _ALONE) -> Judgement:
     """Judge a network, which is not changed, on examples, always coded the same.
 
     Args:
         network: To judge; dropout is off.
         examples: All of them.
         batch_size: Examples at once.
+        ranks: How many share the batches, and which of them this process is.
     """
     device = next(network.parameters()).device
     was_training = network.training
     network.eval()
     found = Judgement()
-    for part in slices(len(examples), batch_size):
+    for part in list(slices(len(examples), batch_size))[ranks.first :: ranks.total]:
         index = torch.arange(part.start, part.stop)
         inputs = examples.inputs(index, _CODING_SEED + part.start).to(device)
         labels = examples.labels[index].to(device)
@@ -121,3 +128,33 @@ def judge(network: Classifier, examples: Examples, batch_size: int) -> Judgement
         found = found.plus(judged)
     network.train(was_training)
     return found
+
+
+def everywhere(judgement: Judgement) -> Judgement:
+    """Return what all ranks judged together, on each of them."""
+    found = [Judgement(*each) for each in gather_json(judgement)]
+    return functools.reduce(Judgement.plus, found)
+
+
+@torch.no_grad()
+@flushed_denormals()
+def confusions(
+    network: Classifier, examples: Examples, num_classes: int, number: int, batch_size: int
+) -> npt.NDArray[np.int64]:
+    """Return how often each class was taken for each ``[K, K]``: true classes down, decided ones to the right.
+
+    Args:
+        network: In evaluation mode.
+        examples: The first ``number`` count.
+        num_classes: K.
+        number: At most as many as there are.
+        batch_size: Examples at once.
+    """
+    device = next(network.parameters()).device
+    counts = np.zeros((num_classes, num_classes), dtype=np.int64)
+    for part in slices(number, batch_size):
+        index = torch.arange(part.start, part.stop)
+        signals = network(examples.inputs(index, _CODING_SEED + part.start).to(device))
+        decided = network.decide(signals).classes.cpu().numpy()
+        np.add.at(counts, (examples.labels[index].numpy(), decided), 1)
+    return counts

@@ -16,6 +16,7 @@ from torch import Tensor
 from lsnn_gym import data
 from lsnn_gym.classification.coding import AnyCoding, CochleaCoding, EventCoding, ImageCoding, RandomCoding
 from lsnn_gym.data.nmnist import SIDE as NMNIST_SIDE
+from lsnn_gym.lanes import Share
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
 from lsnn_gym.tasks.task import slices
@@ -36,12 +37,13 @@ class Examples(ABC):
         return len(self.labels)
 
     @abstractmethod
-    def inputs(self, index: Tensor, seed: int) -> Tensor:
+    def inputs(self, index: Tensor, seed: int, share: Share | None = None) -> Tensor:
         """Return what is shown of some examples, ``[T, B, *shape]``.
 
         Args:
             index: Which ``[B]``.
             seed: Of what is drawn anew each time.
+            share: Which of them to return, the same as if all were; by default all.
         """
 
     @abstractmethod
@@ -79,10 +81,11 @@ class CodedImages(Examples):
         self.numbers = numbers
         self.shift = shift
         self.flip = flip
-        self.shape = tuple(images.shape[1:])
+        self.shape: tuple[int, ...] = tuple(images.shape[1:])
 
-    def inputs(self, index: Tensor, seed: int) -> Tensor:
+    def inputs(self, index: Tensor, seed: int, share: Share | None = None) -> Tensor:
         """Return the coded images."""
+        share = share or Share.all_of(len(index))
         shown = self.images[index]
         generator = torch.Generator().manual_seed(derived_seed(seed, "augmentation"))
         if self.shift:
@@ -90,7 +93,8 @@ class CodedImages(Examples):
         if self.flip:
             mirrored = torch.rand(len(shown), 1, 1, 1, generator=generator) < 0.5
             shown = torch.where(mirrored, shown.flip(3), shown)
-        return self.coding.encode(shown.float() / self.brightest, self.numbers[index], seed)
+        greys = share.of(shown, 0).float() / self.brightest
+        return self.coding.encode(greys, share.of(self.numbers[index], 0), seed, share)
 
     def subset(self, index: Tensor) -> CodedImages:
         """Return some of the images."""
@@ -109,12 +113,17 @@ def _moved(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
     """Return images ``[B, C, H, W]``, each moved at random by at most so many pixels each way."""
     _, _, height, width = images.shape
     padded = F.pad(images, (most, most, most, most))
-    starts = torch.randint(0, 2 * most + 1, (len(images), 2), generator=generator).tolist()
     cut = [
-        each[:, row : row + height, column : column + width]
-        for each, (row, column) in zip(padded, starts, strict=True)
+        each[:, most + up : most + up + height, most + left : most + left + width]
+        for each, (up, left) in zip(padded, _draw_moves(len(images), most, generator), strict=True)
     ]
     return torch.stack(cut)
+
+
+def _draw_moves(number: int, most: int, generator: torch.Generator) -> list[tuple[int, int]]:
+    """Return by how many pixels each of so many pictures is to move up and left, from ``-most`` to ``most``."""
+    starts = torch.randint(0, 2 * most + 1, (number, 2), generator=generator)
+    return [(up, left) for up, left in (starts - most).tolist()]
 
 
 class BinnedEvents(Examples):
@@ -125,26 +134,45 @@ class BinnedEvents(Examples):
         labels: True classes ``[N]``.
         steps: T.
         shape: Of the channels.
+        shift: Of pixels ``[C, H, W]`` only: by how many of them a recording is moved at most, each way, anew each
+            time; what moves out is dropped.
     """
 
-    def __init__(self, events: Sequence[Tensor], labels: Tensor, steps: int, shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, events: Sequence[Tensor], labels: Tensor, steps: int, shape: tuple[int, ...], shift: int = 0
+    ) -> None:
         self.events = events
         self.labels = labels
         self.steps = steps
         self.shape = shape
+        self.shift = shift
 
-    def inputs(self, index: Tensor, seed: int) -> Tensor:
-        """Return the recordings; nothing in them is drawn."""
-        found = torch.zeros(self.steps, len(index), math.prod(self.shape))
-        for place, number in enumerate(index.tolist()):
-            bins, channels = self.events[number]
+    def inputs(self, index: Tensor, seed: int, share: Share | None = None) -> Tensor:
+        """Return the recordings."""
+        share = share or Share.all_of(len(index))
+        lanes = slice(share.first, share.first + share.size)
+        shown = [self.events[number] for number in index[lanes].tolist()]
+        if self.shift:
+            generator = torch.Generator().manual_seed(derived_seed(seed, "augmentation"))
+            moves = _draw_moves(len(index), self.shift, generator)[lanes]
+            shown = [self._moved(each, *move) for each, move in zip(shown, moves, strict=True)]
+        found = torch.zeros(self.steps, len(shown), math.prod(self.shape))
+        for place, (bins, channels) in enumerate(shown):
             found[bins, place, channels] = 1
         return found.unflatten(2, self.shape)
+
+    def _moved(self, events: Tensor, up: int, left: int) -> Tensor:
+        """Return the bins and channels of a recording that is moved by so many pixels."""
+        _, height, width = self.shape
+        bins, channels = events
+        rows, columns = channels // width % height - up, channels % width - left
+        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        return torch.stack([bins, channels - up * width - left])[:, inside]
 
     def subset(self, index: Tensor) -> BinnedEvents:
         """Return some of the recordings."""
         chosen = [self.events[number] for number in index.tolist()]
-        return BinnedEvents(chosen, self.labels[index], self.steps, self.shape)
+        return BinnedEvents(chosen, self.labels[index], self.steps, self.shape, self.shift)
 
 
 def binned(times_ms: np.ndarray, channels: np.ndarray, coding: EventCoding) -> Tensor:
@@ -202,7 +230,9 @@ class DataSettings(Settings):
     )
     test_examples: int | None = Field(default=None, ge=1, description="judge by the first so many only")
     shift: int = Field(
-        default=0, ge=0, description="pixels that images are moved at most, each way, when learnt from"
+        default=0,
+        ge=0,
+        description="pixels that images or recordings are moved at most, each way, when learnt from",
     )
     flip: bool = Field(default=False, description="whether images may be mirrored when learnt from")
 
@@ -231,13 +261,26 @@ def load_divided(settings: DataSettings, coding: AnyCoding, seed: int) -> Divide
         validation, order = train.subset(drawn[:held_out]), drawn[held_out:].sort().values
     if held_out or settings.train_examples:
         train = train.subset(order[: settings.train_examples])
-    if isinstance(train, CodedImages):
-        train.shift, train.flip = settings.shift, settings.flip
-    elif settings.shift or settings.flip:
-        raise ValueError(f"shift and flip are for images: expected none of them with {settings.name}")
+    _augment(train, settings)
     if settings.test_examples:
         test = test.subset(torch.arange(min(settings.test_examples, len(test))))
     return Divided(train, validation, test, num_classes)
+
+
+def _augment(train: Examples, settings: DataSettings) -> None:
+    """Tell the training examples how they are to be varied.
+
+    Raises:
+        ValueError: They cannot be.
+    """
+    if isinstance(train, CodedImages):
+        train.shift, train.flip = settings.shift, settings.flip
+    elif settings.flip:
+        raise ValueError(f"flip is for images: expected false with {settings.name}")
+    elif isinstance(train, BinnedEvents) and len(train.shape) == 3:
+        train.shift = settings.shift
+    elif settings.shift:
+        raise ValueError(f"shift is for images and events of pixels: expected 0 with {settings.name}")
 
 
 _IMAGES = {

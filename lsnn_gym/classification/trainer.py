@@ -12,8 +12,10 @@ from pydantic import Field
 from torch import Tensor
 
 from lsnn_gym.classification.boosting import Boost
-from lsnn_gym.classification.evaluation import Judgement, judge, judge_batch
+from lsnn_gym.classification.evaluation import Judgement, everywhere, judge, judge_batch
 from lsnn_gym.classification.examples import Divided
+from lsnn_gym.errors import UserError
+from lsnn_gym.lanes import Share
 from lsnn_gym.rules.antlr.losses import clip_gradients_
 from lsnn_gym.rules.classifier import Classifier
 from lsnn_gym.rules.tssl_bp.layers import clip_weights_
@@ -21,6 +23,8 @@ from lsnn_gym.seeding import derived_seed
 from lsnn_gym.tasks.task import shuffled_indices
 from lsnn_gym.training.checkpoint import Checkpoint
 from lsnn_gym.training.denormals import flushed_denormals
+from lsnn_gym.training.distributed import broadcast_weights, gather_lanes, share_of, world_size, writes
+from lsnn_gym.training.finite import Watched
 from lsnn_gym.training.loop import Figures
 from lsnn_gym.training.optimization import (
     LayeredOptimizerName,
@@ -84,7 +88,8 @@ class ClassificationTrainSettings(TrainSettings):
 class ClassificationTrainer:
     """Trains a classifier; what its gradients are is the rule's business.
 
-    Every random number follows from the run's seed and the number of epoch or batch.
+    Every random number follows from the run's seed and the number of epoch or batch. Several ranks share each batch; a
+    last one that cannot be shared equally is learnt from by all of them.
 
     Args:
         network: Trained in place.
@@ -92,6 +97,9 @@ class ClassificationTrainer:
         settings: Of the training.
         evaluation_batch_size: Examples at once in validation and test.
         seed: Of the run.
+
+    Raises:
+        UserError: If the ranks cannot have equal shares of a batch.
     """
 
     def __init__(
@@ -107,8 +115,8 @@ class ClassificationTrainer:
         self.settings = settings
         self.evaluation_batch_size = evaluation_batch_size
         self.seed = seed
-        self.finished_iterations = 0
-        self.optimizer = make_optimizer(
+        self.finished_iterations: int = 0
+        self.optimizer: torch.optim.Optimizer = make_optimizer(
             network,
             (),
             learning_rate=settings.learning_rate,
@@ -127,6 +135,8 @@ class ClassificationTrainer:
         self._costs: dict[str, float] = {}
         self._is_fresh = True
         self._boost = Boost(data.train.labels) if network.boosts else None
+        share_of(settings.batch_size, "train.batch_size")
+        broadcast_weights(network)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -153,10 +163,11 @@ class ClassificationTrainer:
             with MemoryGrowth() if self._is_fresh else nullcontext() as growth:
                 found, norm = self._improve(index, epoch * self.batches_per_epoch + number)
             if growth is not None:
-                memory = None if growth.bytes is None else growth.bytes / found.examples
+                memory = None if growth.bytes is None else growth.bytes / max(1, found.examples)
                 self._is_fresh = False
             judgement = judgement.plus(found)
             norms.append(norm)
+        judgement = everywhere(judgement)
         self._costs = {"learning_seconds": time.perf_counter() - started, "samples": judgement.examples}
         if memory is not None:
             self._costs["memory_per_sample_bytes"] = memory
@@ -179,18 +190,28 @@ class ClassificationTrainer:
 
     def _improve(self, index: Tensor, number: int) -> tuple[Judgement, Tensor]:
         settings, network = self.settings, self.network
-        inputs = self.data.train.inputs(index, derived_seed(self.seed, "coding", number)).to(self._device)
+        is_shared = len(index) % world_size() == 0
+        share = share_of(len(index), "batch") if is_shared else Share.all_of(len(index))
+        seed = derived_seed(self.seed, "coding", number)
+        inputs = self.data.train.inputs(index, seed, share).to(self._device)
+        network.draws.begin(derived_seed(self.seed, "dropout", number), share)
+        everyones, index = index, share.of(index, 0)
         labels = self.data.train.labels[index].to(self._device)
-        network.draws.manual_seed(derived_seed(self.seed, "dropout", number))
         signals = network(inputs)
         weights = None if self._boost is None else self._boost.weights[index].to(self._device)
         loss = network.weighted_loss(signals, labels, weights)
-        norm = step(self.optimizer, loss, settings.max_gradient_norm, self._cut_gradients)
+        # Gradients are averaged over the ranks: a sum over samples is their number times what they average to.
+        ranks = share.total // share.size if network.sums_loss else 1
+        outputs = {f"values of layer {place}": each.values for place, each in enumerate(signals, start=1)}
+        watched = Watched(network, number, {"inputs": inputs}, lambda: outputs)
+        norm = step(self.optimizer, ranks * loss, settings.max_gradient_norm, watched, self._cut_gradients)
         if settings.largest_weight is not None:
             clip_weights_(network.parameters(), settings.largest_weight)
         if self._boost is not None:
-            self._boost.decided[index] = network.decide(signals).classes.cpu()
-        return judge_batch(network, signals, labels, loss), norm
+            decided = network.decide(signals).classes
+            self._boost.decided[everyones] = (gather_lanes(decided, 0) if is_shared else decided).cpu()
+        counts = is_shared or writes()
+        return judge_batch(network, signals, labels, loss) if counts else Judgement(), norm
 
     def _cut_gradients(self, parameters: Sequence[Tensor]) -> None:
         if self.settings.largest_gradient is not None:
@@ -204,7 +225,8 @@ class ClassificationTrainer:
             examples = self.data.validation if split == "validation" else self.data.test
             if examples is None:
                 continue
-            found = judge(self.network, examples, self.evaluation_batch_size).figures()
+            own = judge(self.network, examples, self.evaluation_batch_size, share_of(world_size(), "ranks"))
+            found = everywhere(own).figures()
             figures |= {f"{split}_{name}": value for name, value in found.items()}
         accuracy = figures.get("validation_accuracy")
         if accuracy is not None and accuracy > self._chosen_accuracy:
@@ -235,9 +257,23 @@ class ClassificationTrainer:
             self._boost.restore(checkpoint)
         self._chosen = {name: each.to(self._device) for name, each in chosen.items()}
         if self._chosen:
-            self._chosen_epoch = checkpoint.scalars["chosen"]["epoch"]
-            self._chosen_accuracy = checkpoint.scalars["chosen"]["validation_accuracy"]
+            self._chosen_epoch, self._chosen_accuracy = chosen_figures(checkpoint)
         self.finished_iterations = checkpoint.iteration
+
+
+def chosen_figures(checkpoint: Checkpoint) -> tuple[int, float]:
+    """Return the epoch that validation chose, and its accuracy.
+
+    Raises:
+        UserError: The checkpoint does not say.
+    """
+    told = checkpoint.scalars.get("chosen")
+    epoch, accuracy = (
+        (told.get(key) for key in ("epoch", "validation_accuracy")) if isinstance(told, dict) else (0, 0)
+    )
+    if type(epoch) is not int or not isinstance(accuracy, float):
+        raise UserError("the checkpoint has weights that validation chose, but not when: expected 'chosen'")
+    return epoch, accuracy
 
 
 def chosen_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:

@@ -134,6 +134,9 @@ class ResumingDownloader:
                     raise requests.RequestException(f"sends more than the {self._max_bytes:,} bytes expected")
                 file.write(chunk)
                 bar.update(len(chunk))
+            # Before it gets its name: a name that outlives a power cut must not outlive the contents.
+            file.flush()
+            os.fsync(file.fileno())
         if total is not None and size != total:
             raise requests.ConnectionError(f"broke off after {size:,} of {total:,} bytes")
 

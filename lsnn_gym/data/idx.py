@@ -15,7 +15,8 @@ from lsnn_gym.errors import UserError
 
 # The third byte of the magic number.
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_MAX_BYTES = 1 << 31
+_MAX_BYTES, _MAX_AXES = 1 << 31, 32
+_CHUNK_BYTES = 1 << 22
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -43,10 +44,10 @@ def read_idx(path: Path) -> np.ndarray:
 
 def _parse(path: Path, file: IO[bytes]) -> np.ndarray:
     magic = file.read(4)
-    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES or magic[3] == 0:
+    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES or not 0 < magic[3] <= _MAX_AXES:
         raise UserError(
             f"{path}: no IDX file: begins with the bytes {magic.hex(' ') or '(none)'}, expected 00 00, a type "
-            f"({', '.join(f'{code:02x}' for code in _TYPES)}) and the number of axes"
+            f"({', '.join(f'{code:02x}' for code in _TYPES)}) and the number of axes, at most {_MAX_AXES}"
         )
     sizes = file.read(4 * magic[3])
     if len(sizes) < 4 * magic[3]:
@@ -58,11 +59,15 @@ def _parse(path: Path, file: IO[bytes]) -> np.ndarray:
         raise UserError(
             f"{path}: its header announces {shape}, {expected:,} bytes: more than an IDX file may have"
         )
-    values = file.read(expected)
-    if len(values) < expected:
-        raise UserError(
-            f"{path}: truncated IDX file: expected {expected:,} bytes for {shape}, found {len(values):,}"
-        )
+    values = bytearray()
+    while len(values) < expected:
+        # By and by, as read(n) takes n bytes of memory at once, and the header may lie.
+        chunk = file.read(min(_CHUNK_BYTES, expected - len(values)))
+        if not chunk:
+            raise UserError(
+                f"{path}: truncated IDX file: expected {expected:,} bytes for {shape}, found {len(values):,}"
+            )
+        values += chunk
     if file.read(1):
         raise UserError(f"{path}: damaged IDX file: more bytes than the {expected:,} for {shape}")
     return np.frombuffer(values, kind).reshape(shape).astype(kind.newbyteorder("="))

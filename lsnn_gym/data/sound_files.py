@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lsnn_gym.data.checksums import cannot_read
-from lsnn_gym.errors import UserError
+from lsnn_gym.errors import UserError, shortened
 
 _SPHERE_MAGIC = b"NIST_1A\n"
 _MAX_HEADER_BYTES = 1 << 16
@@ -56,7 +56,7 @@ def _parse_riff(content: bytes, path: Path) -> Recording:
         with wave.open(io.BytesIO(content)) as file:
             channels, width, rate, frames = file.getparams()[:4]
             data = file.readframes(frames)
-    except (wave.Error, EOFError) as error:
+    except (wave.Error, EOFError, RuntimeError) as error:  # the last: a chunk that ends before it begins
         raise UserError(f"{path}: truncated or damaged RIFF file: {error or 'it ends too early'}") from error
     return _recording(path, data, frames, channels, width, rate, "<i2")
 
@@ -66,11 +66,11 @@ def _parse_sphere(content: bytes, path: Path) -> Recording:
     coding = fields.get("sample_coding", "pcm")
     if coding != "pcm":
         raise UserError(
-            f"{path}: its samples are compressed ({coding}), expected pcm: unpack it with sph2pipe"
+            f"{path}: its samples are compressed ({shortened(coding)}), expected pcm: unpack it with sph2pipe"
         )
     order = fields.get("sample_byte_format", "01")
     if order not in _BYTE_ORDERS:
-        raise UserError(f"{path}: sample_byte_format is {order!r}, expected 01 or 10")
+        raise UserError(f"{path}: sample_byte_format is {shortened(order)!r}, expected 01 or 10")
     count, channels, width, rate = (
         _integer(path, fields, name)
         for name in ("sample_count", "channel_count", "sample_n_bytes", "sample_rate")
@@ -94,8 +94,10 @@ def _sphere_header(content: bytes, path: Path) -> tuple[int, dict[str, str]]:
 
 def _integer(path: Path, fields: dict[str, str], name: str) -> int:
     value = fields.get(name, "1" if name == "channel_count" else "(missing)")
-    if not value.isdecimal():
-        raise UserError(f"{path}: damaged NIST SPHERE header: {name} is {value!r}, expected a number")
+    if not value.isdecimal() or len(value) > 18:
+        raise UserError(
+            f"{path}: damaged NIST SPHERE header: {name} is {shortened(value)!r}, expected a number"
+        )
     return int(value)
 
 
@@ -104,6 +106,8 @@ def _recording(
 ) -> Recording:
     if channels != 1 or width != 2:
         raise UserError(f"{path}: has {channels} channels of {8 * width} bits, expected 1 of 16")
+    if rate_hz == 0:
+        raise UserError(f"{path}: damaged: its rate is 0 samples per second")
     if len(data) < 2 * count:
         raise UserError(f"{path}: truncated: expected {count:,} samples, found {len(data) // 2:,}")
     return Recording(np.frombuffer(data, kind, count).astype(np.int16), rate_hz)

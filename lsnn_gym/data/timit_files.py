@@ -11,7 +11,7 @@ import numpy as np
 from lsnn_gym.data.checksums import Problem, cannot_read
 from lsnn_gym.data.data_set import NotDownloadable
 from lsnn_gym.data.phones import PHONES_61
-from lsnn_gym.errors import UserError, unknown
+from lsnn_gym.errors import UserError, shortened, unknown
 
 _CORE_TEST = (
     "mdab0 mwbt0 felc0 mtas1 mwew0 fpas0 mjmp0 mlnt0 fpkt0 mlll0 mtls0 fjlm0 "
@@ -96,8 +96,10 @@ def read_phones(path: Path) -> PhoneSegments:
         words = line.split()
         if not words:
             continue
-        if len(words) != 3 or not (words[0].isdecimal() and words[1].isdecimal()):
-            raise UserError(f"{path}, line {number}: {line!r}, expected two sample numbers and a phone")
+        if len(words) != 3 or not (_is_number(words[0]) and _is_number(words[1])):
+            raise UserError(
+                f"{path}, line {number}: {shortened(line)!r}, expected two sample numbers and a phone"
+            )
         begin, end, phone = int(words[0]), int(words[1]), words[2].lower()
         if phone not in PHONES_61:
             raise UserError(f"{path}, line {number}: {unknown('phone', phone, PHONES_61)}")
@@ -111,6 +113,11 @@ def read_phones(path: Path) -> PhoneSegments:
     if not ends:
         raise UserError(f"{path}: truncated: no phones in it")
     return PhoneSegments(np.array(ends, np.int64), tuple(phones))
+
+
+def _is_number(word: str) -> bool:
+    """Whether a word is a number of samples; 18 digits fit into 64 bits."""
+    return word.isdecimal() and len(word) <= 18
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import torch
 from pydantic import Field, model_validator
 
 from lsnn_gym.classification.coding import CodingSettings, RepeatCoding
-from lsnn_gym.classification.evaluation import judge
+from lsnn_gym.classification.evaluation import confusions, judge
 from lsnn_gym.classification.examples import DataSettings, Divided, load_divided
 from lsnn_gym.classification.trainer import (
     ClassificationTrainer,
     ClassificationTrainSettings,
+    chosen_figures,
     chosen_weights,
 )
 from lsnn_gym.errors import UserError
@@ -26,7 +28,10 @@ from lsnn_gym.families.family import (
     newest_weights,
     on_device,
 )
+from lsnn_gym.families.sequence_replays import sequence_replay
 from lsnn_gym.pictures import Panel, SequencePicture, draw_sequence, learning_curves
+from lsnn_gym.report.parts import Confusions, Parts, plain_rows
+from lsnn_gym.report.weights import matrices
 from lsnn_gym.rules.architecture import parse_architecture
 from lsnn_gym.rules.classifier import Classifier
 from lsnn_gym.rules.operations import fan_outs
@@ -34,7 +39,11 @@ from lsnn_gym.rules.registry import RuleSettings
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
 from lsnn_gym.training.metrics import read_metrics
+from lsnn_gym.training.optimization import load_model
 from lsnn_gym.training.run_folder import RunFolder
+
+_CONFUSED = 1000
+"""Test examples that a confusion matrix is made of."""
 
 
 class EvaluateClassifierSettings(Settings):
@@ -84,6 +93,10 @@ class Classification(Family[ClassificationExperiment]):
         except ValueError as error:
             raise UserError(f"train.layer_rates: {error}") from None
 
+    def network(self, run: RunFolder, experiment: ClassificationExperiment) -> Classifier:
+        """Return the network that a run has trained; the data say what shape it has."""
+        return newest_weights(_make_network(experiment, _load(experiment)), run)
+
     def evaluate(
         self, run: RunFolder, experiment: ClassificationExperiment, number: int | None = None
     ) -> dict[str, Any]:
@@ -98,9 +111,9 @@ class Classification(Family[ClassificationExperiment]):
         figures |= judge(network, data.test, size).figures()
         chosen = chosen_weights(checkpoint)
         if chosen:
-            network.load_state_dict(chosen)
+            load_model(network, replace(checkpoint, model=chosen))
             found = judge(network, data.test, size).figures()
-            figures |= {"chosen_epoch": checkpoint.scalars["chosen"]["epoch"]}
+            figures |= {"chosen_epoch": chosen_figures(checkpoint)[0]}
             figures |= {f"chosen_{name}": value for name, value in found.items()}
         return figures | _best_by_test(run)
 
@@ -132,16 +145,7 @@ class Classification(Family[ClassificationExperiment]):
     def draw_learning_curve(self, run: RunFolder, figures: dict[str, Any]) -> None:
         """Draw accuracy, loss and spikes."""
         metrics = read_metrics(run.metrics)
-        known = {key for record in metrics for key in record}
-
-        def panel(name: str, label: str) -> Panel:
-            keys = {"training": name, "validation": f"validation_{name}", "test": f"test_{name}"}
-            return Panel({each: key for each, key in keys.items() if key in known}, label)
-
-        panels = [panel("accuracy", "accuracy"), panel("loss", "loss")]
-        if "spikes_per_neuron" in known:
-            panels.append(panel("spikes_per_neuron", "spikes a neuron and sample"))
-        learning_curves(metrics, panels, run.learning_curve, title=run.path.name)
+        learning_curves(metrics, _panels(metrics), run.learning_curve, title=run.path.name)
 
     def default_pictures(self, run: RunFolder) -> list[Path]:
         """Return the path of the picture of a test example."""
@@ -152,8 +156,7 @@ class Classification(Family[ClassificationExperiment]):
         if path.suffix.lower() != ".png":
             raise UserError(f"{path}: an example is drawn as a picture: expected a name that ends in .png")
         data = _load(experiment)
-        if seed >= len(data.test):
-            raise UserError(f"--seed is {seed}: there are {len(data.test)} test examples, numbered from 0")
+        _check_number(data, seed)
         network = newest_weights(_make_network(experiment, data), run).eval()
         picture = _picture(network, data, seed)
         draw_sequence(picture, path, title=f"{run.path.name}, test example {seed}")
@@ -161,6 +164,32 @@ class Classification(Family[ClassificationExperiment]):
     def show(self, run: RunFolder, experiment: ClassificationExperiment, seed: int = 0) -> None:
         """Refuse: an example is a picture."""
         raise UserError("--human is for agents in an environment: an example is drawn as a picture (--out)")
+
+    def report(
+        self,
+        run: RunFolder,
+        experiment: ClassificationExperiment,
+        figures: dict[str, Any],
+        episodes: int,
+        seed: int,
+    ) -> Parts:
+        """Show test examples, which classes were taken for which, the course of the training, weights."""
+        data = _load(experiment)
+        _check_number(data, seed + episodes - 1)
+        network = newest_weights(_make_network(experiment, data), run).eval()
+        number = min(_CONFUSED, len(data.test))
+        counts = confusions(network, data.test, data.num_classes, number, experiment.evaluate.batch_size)
+        return Parts(
+            plain_rows(figures),
+            _panels(read_metrics(run.metrics)),
+            [
+                sequence_replay(_picture(network, data, each), f"Test example {each}")
+                for each in range(seed, seed + episodes)
+            ],
+            [Confusions(f"what was taken for what, of the first {number:,} test examples", counts)],
+            matrices(_make_network(experiment, data)),
+            matrices(network),
+        )
 
 
 def _load(experiment: ClassificationExperiment) -> Divided:
@@ -182,6 +211,24 @@ def _make_network(experiment: ClassificationExperiment, data: Divided) -> Classi
     placed = experiment.rule.placed(experiment.architecture, data.train.shape, data.num_classes)
     network.fan_outs = fan_outs(placed, experiment.rule.pools_fire)
     return on_device(network, experiment.train.device)
+
+
+def _panels(metrics: Sequence[Mapping[str, Any]]) -> list[Panel]:
+    known = {key for record in metrics for key in record}
+
+    def panel(name: str, label: str) -> Panel:
+        keys = {"training": name, "validation": f"validation_{name}", "test": f"test_{name}"}
+        return Panel({each: key for each, key in keys.items() if key in known}, label)
+
+    panels = [panel("accuracy", "accuracy"), panel("loss", "loss")]
+    if "spikes_per_neuron" in known:
+        panels.append(panel("spikes_per_neuron", "spikes a neuron and sample"))
+    return panels
+
+
+def _check_number(data: Divided, number: int) -> None:
+    if number >= len(data.test):
+        raise UserError(f"--seed is {number}: there are {len(data.test)} test examples, numbered from 0")
 
 
 def _best_by_test(run: RunFolder) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import nn
 
 from lsnn_gym.errors import UserError
 from lsnn_gym.recurrent import NetworkSettings
+from lsnn_gym.report.parts import Parts
 from lsnn_gym.settings import Settings
 from lsnn_gym.training.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint
 from lsnn_gym.training.loop import Trainer
@@ -42,6 +43,10 @@ class Family(ABC, Generic[E]):
     @abstractmethod
     def make_trainer(self, experiment: E) -> Trainer:
         """Make the trainer of an experiment, at its start."""
+
+    @abstractmethod
+    def network(self, run: RunFolder, experiment: E) -> nn.Module:
+        """Return what a run has trained, as its newest checkpoint has it (errors as of ``newest_weights``)."""
 
     @abstractmethod
     def evaluate(self, run: RunFolder, experiment: E, number: int | None = None) -> dict[str, Any]:
@@ -90,6 +95,23 @@ class Family(ABC, Generic[E]):
 
         Raises:
             UserError: There is nothing to be shown in a window.
+        """
+
+    @abstractmethod
+    def report(
+        self, run: RunFolder, experiment: E, figures: dict[str, Any], episodes: int, seed: int
+    ) -> Parts:
+        """Say what a report of a run shows.
+
+        Args:
+            run: With a checkpoint and metrics.
+            experiment: That the run was started with.
+            figures: Of ``evaluate``.
+            episodes: How many to replay, or sequences.
+            seed: Of the first; those of the others follow.
+
+        Raises:
+            UserError: There are not so many sequences.
         """
 
 

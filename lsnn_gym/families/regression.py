@@ -18,15 +18,17 @@ from lsnn_gym.families.family import (
     on_device,
 )
 from lsnn_gym.families.regression_reports import (
+    asked_numbers,
+    course_panels,
     draw_errors_by_trial,
     draw_probed,
     error_headline,
+    errors_by_trial,
+    regression_replay,
+    regression_rows,
     regression_table,
 )
-from lsnn_gym.pictures import (
-    Panel,
-    learning_curves,
-)
+from lsnn_gym.pictures import learning_curves
 from lsnn_gym.recurrent import NetworkSettings
 from lsnn_gym.regression.episodes import RegressionSettings
 from lsnn_gym.regression.evaluation import EvaluateRegressionSettings, evaluate_regression
@@ -35,6 +37,8 @@ from lsnn_gym.regression.learned import Training, learned_references
 from lsnn_gym.regression.network import ModelSettings, RegressionNetwork
 from lsnn_gym.regression.probing import ProbedEpisode, probe_episode
 from lsnn_gym.regression.trainer import RegressionTrainer, RegressionTrainSettings
+from lsnn_gym.report.parts import Parts
+from lsnn_gym.report.weights import matrices
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.training.metrics import read_metrics
 from lsnn_gym.training.run_folder import RunFolder
@@ -76,6 +80,10 @@ class Regression(Family[RegressionExperiment]):
         network = _make_network(experiment)
         return RegressionTrainer(network, experiment.regression, experiment.train, experiment.seed)
 
+    def network(self, run: RunFolder, experiment: RegressionExperiment) -> RegressionNetwork:
+        """Return the network that a run has trained."""
+        return newest_weights(_make_network(experiment), run)
+
     def evaluate(
         self, run: RunFolder, experiment: RegressionExperiment, number: int | None = None
     ) -> dict[str, Any]:
@@ -83,7 +91,7 @@ class Regression(Family[RegressionExperiment]):
 
         References that are trained are kept in the run's folder ``references``.
         """
-        network = newest_weights(_make_network(experiment), run)
+        network = self.network(run, experiment)
         settings = experiment.evaluate
         training = Training(
             experiment.model,
@@ -113,10 +121,7 @@ class Regression(Family[RegressionExperiment]):
     def draw_learning_curve(self, run: RunFolder, figures: dict[str, Any]) -> None:
         """Draw the course of the training and, into ``error_by_trial.png``, errors against examples seen."""
         metrics = read_metrics(run.metrics)
-        panels = [Panel({"all trials": "error", "last trial": "last_error"}, "squared error")]
-        if any("firing_rate_hz" in record for record in metrics):
-            panels.append(Panel({"all neurons": "firing_rate_hz"}, "firing rate (Hz)"))
-        learning_curves(metrics, panels, run.learning_curve, title=run.path.name)
+        learning_curves(metrics, course_panels(metrics), run.learning_curve, title=run.path.name)
         draw_errors_by_trial(run, figures)
 
     def default_pictures(self, run: RunFolder) -> list[Path]:
@@ -140,10 +145,40 @@ class Regression(Family[RegressionExperiment]):
         network = experiment.network
         show_regression(probed, experiment.regression.functions, _groups(network), network.dt)
 
+    def report(
+        self,
+        run: RunFolder,
+        experiment: RegressionExperiment,
+        figures: dict[str, Any],
+        episodes: int,
+        seed: int,
+    ) -> Parts:
+        """Show what was believed of functions as examples came in, and errors by trial beside the references."""
+        regression, network = experiment.regression, experiment.network
+        asked = asked_numbers(regression.trials)
+        replays = [
+            regression_replay(
+                self._probed(run, experiment, each, asked),
+                regression.functions,
+                _groups(network),
+                network.dt,
+                f"Function of seed {each}",
+            )
+            for each in range(seed, seed + episodes)
+        ]
+        return Parts(
+            regression_rows(figures),
+            course_panels(read_metrics(run.metrics)),
+            replays,
+            [errors_by_trial(figures)],
+            matrices(_make_network(experiment)),
+            matrices(newest_weights(_make_network(experiment), run)),
+        )
+
     def _probed(
         self, run: RunFolder, experiment: RegressionExperiment, seed: int, seen: Sequence[int] | None
     ) -> ProbedEpisode:
-        network = newest_weights(_make_network(experiment), run)
+        network = self.network(run, experiment)
         return probe_episode(network, experiment.regression, seen, seed)
 
 

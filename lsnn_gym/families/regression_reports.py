@@ -6,22 +6,28 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lsnn_gym.envs.functions import FunctionFamily
 from lsnn_gym.errors import UserError, unknown
 from lsnn_gym.pictures import (
     ErrorCurve,
     Knowledge,
+    Panel,
     RegressionPicture,
     draw_regression_episode,
     error_curves,
 )
 from lsnn_gym.regression.filming import film_regression
 from lsnn_gym.regression.probing import SEEN, ProbedEpisode
+from lsnn_gym.report.parts import Belief, ErrorLines, Lines, Raster, Replay, Table, View
 from lsnn_gym.training.run_folder import RunFolder
 
 _SHOWN_TRIALS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500)
 _WIDTH = 20
 _FORMATS = (".mp4", ".gif", ".png")
+_REPLAY_SECONDS = 20.0
+_MOST_ASKED = 100
 
 
 def error_headline(figures: Mapping[str, Any]) -> dict[str, str]:
@@ -39,21 +45,82 @@ def regression_table(figures: Mapping[str, Any]) -> str:
 
     Errors are squared ones in units of the targets; what follows ± is the standard error over functions.
     """
-    first, last = figures["trials"]
-    trials = [each for each in _SHOWN_TRIALS if each <= len(figures["error_by_trial"])]
-    lines = [_line("squared error", [f"{first} to {last}", "±", "of variance", *map(str, trials)])]
-    for name, row in _rows(figures).items():
-        cells = [f"{row['error']:.5f}", f"{row['error_standard_error']:.5f}", _share(row)]
-        values = [row["error_by_trial"][trial - 1] for trial in trials]
-        cells += ["-" if value is None else f"{value:.5f}" for value in values]
-        lines.append(_line(name, cells))
-    lines.append(f"targets' variance {figures['target_variance']:.5f}, {figures['episodes']} episodes")
+    table = regression_rows(figures)
+    lines = [_line("squared error", table.columns)]
+    lines += [_line(name, cells) for name, cells in table.rows.items()]
+    lines.append(table.note)
     if figures["firing_rate_hz"] is not None:
         lines.append(f"firing rate {figures['firing_rate_hz']:.1f} Hz")
     if figures.get("error_over_maml"):
         shown = ", ".join(f"{share:.2f} after {shots}" for shots, share in figures["error_over_maml"].items())
         lines.append(f"agent's error over MAML's: {shown} examples")
     return "\n".join([*lines, *_transfer(figures.get("transfer", {}))])
+
+
+def regression_rows(figures: Mapping[str, Any]) -> Table:
+    """Return errors of agent and references, a row each: over the trials judged, and at some trials."""
+    first, last = figures["trials"]
+    trials = [each for each in _SHOWN_TRIALS if each <= len(figures["error_by_trial"])]
+    rows = {}
+    for name, row in _rows(figures).items():
+        cells = [f"{row['error']:.5f}", f"{row['error_standard_error']:.5f}", _share(row)]
+        values = [row["error_by_trial"][trial - 1] for trial in trials]
+        rows[name] = cells + ["-" if value is None else f"{value:.5f}" for value in values]
+    note = f"targets' variance {figures['target_variance']:.5f}, {figures['episodes']} episodes"
+    return Table([f"{first} to {last}", "±", "of variance", *map(str, trials)], rows, note)
+
+
+def course_panels(metrics: Sequence[Mapping[str, Any]]) -> list[Panel]:
+    """Return what is drawn of the course of a training."""
+    panels = [Panel({"all trials": "error", "last trial": "last_error"}, "squared error")]
+    if any(record.get("firing_rate_hz") is not None for record in metrics):
+        panels.append(Panel({"all neurons": "firing_rate_hz"}, "firing rate (Hz)"))
+    return panels
+
+
+def errors_by_trial(figures: Mapping[str, Any]) -> ErrorLines:
+    """Return the errors of agent and references against examples seen."""
+    rows = _rows(figures)
+    return ErrorLines("squared error by examples seen", {name: rows[name]["error_by_trial"] for name in rows})
+
+
+def asked_numbers(trials: int) -> list[int]:
+    """Return after how many examples a replay asks what is believed: each, or some of many."""
+    return np.unique(np.linspace(0, trials - 1, min(trials, _MOST_ASKED)).astype(int)).tolist()
+
+
+def regression_replay(
+    probed: ProbedEpisode, family: FunctionFamily, groups: Mapping[str, int], dt: float, title: str
+) -> Replay:
+    """Return an episode to be replayed trial by trial: beliefs, answers, errors and spikes.
+
+    Args:
+        probed: The episode, asked after ``asked_numbers``.
+        family: Of its function.
+        groups: Names and sizes of groups of consecutive neurons.
+        dt: Simulation step in ms.
+        title: Which one it is.
+    """
+    targets, predictions = probed.episodes.targets[:, 0], probed.predictions
+    bounds = (family.target_low, family.target_high)
+    views: list[View] = []
+    if probed.seen:
+        views.append(
+            Belief(
+                probed.episodes.inputs[:, 0],
+                targets,
+                probed.grid,
+                probed.values,
+                probed.seen,
+                probed.believed,
+                *bounds,
+            )
+        )
+    views.append(Lines("target and prediction", {"prediction": predictions, "target": targets}))
+    views.append(Lines("squared error", {"error": (predictions - targets) ** 2}))
+    if probed.spikes is not None:
+        views.append(Raster(probed.spikes, {name: size for name, size in groups.items() if size}, dt))
+    return Replay(title, len(targets), "trial", max(2.0, len(targets) / _REPLAY_SECONDS), views)
 
 
 def draw_errors_by_trial(run: RunFolder, figures: Mapping[str, Any]) -> None:

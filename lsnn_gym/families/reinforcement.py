@@ -24,12 +24,17 @@ from lsnn_gym.envs.water_maze_vector import WaterMazeVectorEnv
 from lsnn_gym.errors import UserError, nearest, unknown
 from lsnn_gym.families import reinforcement_reports as reports
 from lsnn_gym.families.family import Family, RecurrentExperimentSettings, newest_weights, on_device
+from lsnn_gym.families.regression_reports import errors_by_trial
+from lsnn_gym.families.reinforcement_replays import episode_replay
 from lsnn_gym.regression.episodes import RegressionSettings, draw_episodes
 from lsnn_gym.regression.evaluation import JudgedTrials, figures_beside
+from lsnn_gym.report.parts import Parts
+from lsnn_gym.report.weights import matrices
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
 from lsnn_gym.training.distributed import share_of
 from lsnn_gym.training.loop import Figures
+from lsnn_gym.training.metrics import read_metrics
 from lsnn_gym.training.run_folder import RunFolder
 
 
@@ -154,6 +159,10 @@ class Reinforcement(Family[ReinforcementExperiment]):
             agent.auxiliary.look_for_data()
         return MetaRLTrainer(agent, env, experiment.train, experiment.seed, summarise, info_keys, share)
 
+    def network(self, run: RunFolder, experiment: ReinforcementExperiment) -> ActorCritic:
+        """Return the agent that a run has trained."""
+        return newest_weights(make_agent(experiment, make_env(experiment.env, 1)), run)
+
     def evaluate(
         self, run: RunFolder, experiment: ReinforcementExperiment, number: int | None = None
     ) -> dict[str, Any]:
@@ -214,9 +223,31 @@ class Reinforcement(Family[ReinforcementExperiment]):
 
     def show(self, run: RunFolder, experiment: ReinforcementExperiment, seed: int = 0) -> None:
         """Show an episode in a window."""
-        agent = newest_weights(make_agent(experiment, make_env(experiment.env, 1)), run)
+        agent = self.network(run, experiment)
         settings = experiment.env
         reports.show_run(agent, settings.id, settings.options, seed, experiment.evaluate.deterministic)
+
+    def report(
+        self,
+        run: RunFolder,
+        experiment: ReinforcementExperiment,
+        figures: dict[str, Any],
+        episodes: int,
+        seed: int,
+    ) -> Parts:
+        """Show episodes, figures beside the reference policies, the course of the training, connections."""
+        env = make_env(experiment.env, 1)
+        agent = newest_weights(make_agent(experiment, env), run)
+        deterministic = experiment.evaluate.deterministic
+        seeds = range(seed, seed + episodes)
+        return Parts(
+            reports.results_rows(figures),
+            reports.course_panels(read_metrics(run.metrics), figures),
+            [episode_replay(agent, env, each, deterministic=deterministic) for each in seeds],
+            [errors_by_trial(figures)] if "error_by_trial" in figures else [],
+            matrices(make_agent(experiment, env)),
+            matrices(agent),
+        )
 
 
 def _references(experiment: ReinforcementExperiment, env: VectorEnv, num_episodes: int) -> dict[str, Figures]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,16 @@ from lsnn_gym.agents.probing import probe_agent
 from lsnn_gym.envs.function_regression_vector import FunctionRegressionVectorEnv
 from lsnn_gym.envs.water_maze_vector import WaterMazeVectorEnv
 from lsnn_gym.errors import UserError
+from lsnn_gym.families.regression_reports import course_panels as regression_panels
 from lsnn_gym.families.regression_reports import (
     draw_errors_by_trial,
     draw_probed,
     error_headline,
+    regression_rows,
     regression_table,
 )
 from lsnn_gym.pictures import Panel, learning_curves
+from lsnn_gym.report.parts import Table, plain_rows
 from lsnn_gym.training.metrics import read_metrics
 from lsnn_gym.training.run_folder import RunFolder
 
@@ -45,13 +48,26 @@ def results_table(figures: dict[str, Any]) -> str:
         return regression_table(figures)
     if "goals_per_episode" not in figures:
         return "\n".join(f"{key}: {value}" for key, value in figures.items() if key != "references")
-    lines = [" " * _WIDTH + "".join(f"{label:>{_WIDTH}}" for label in _COLUMNS.values())]
-    for name, row in {"agent": figures, **figures["references"]}.items():
-        cells = ("-" if row.get(key) is None else f"{row[key]:.2f}" for key in _COLUMNS)
-        lines.append(f"{name.replace('_', ' '):<{_WIDTH}}" + "".join(f"{cell:>{_WIDTH}}" for cell in cells))
+    table = results_rows(figures)
+    lines = [" " * _WIDTH + "".join(f"{label:>{_WIDTH}}" for label in table.columns)]
+    for name, cells in table.rows.items():
+        lines.append(f"{name:<{_WIDTH}}" + "".join(f"{cell:>{_WIDTH}}" for cell in cells))
     for name, row in figures.get("auxiliary", {}).items():
         lines.append(f"{name}: " + ", ".join(f"{key} {value:.3g}" for key, value in row.items()))
     return "\n".join(lines)
+
+
+def results_rows(figures: Mapping[str, Any]) -> Table:
+    """Return agent and reference policies, a row each; figures of other environments a row each."""
+    if "error_share" in figures:
+        return regression_rows(figures)
+    if "goals_per_episode" not in figures:
+        return plain_rows(figures)
+    rows = {
+        name.replace("_", " "): ["-" if row.get(key) is None else f"{row[key]:.2f}" for key in _COLUMNS]
+        for name, row in {"agent": figures, **figures["references"]}.items()
+    }
+    return Table(list(_COLUMNS.values()), rows, "Latencies are in steps.")
 
 
 def write_learning_curve(run: RunFolder, figures: dict[str, Any]) -> None:
@@ -62,6 +78,16 @@ def write_learning_curve(run: RunFolder, figures: dict[str, Any]) -> None:
         figures: Of ``Reinforcement.evaluate``, for the reference policies.
     """
     metrics = read_metrics(run.metrics)
+    if "error_share" in figures:
+        draw_errors_by_trial(run, figures)
+    panels = course_panels(metrics, figures)
+    learning_curves(metrics, panels, run.learning_curve, title=run.path.name)
+
+
+def course_panels(metrics: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]) -> list[Panel]:
+    """Return what is drawn of the course of a training, with the reference policies in ``figures``."""
+    if "error_share" in figures:
+        return regression_panels(metrics)
     if "goals_per_episode" in figures:
         references = figures["references"].items()
         panels = [
@@ -72,14 +98,11 @@ def write_learning_curve(run: RunFolder, figures: dict[str, Any]) -> None:
             ),
             Panel({"first goal": "first_latency", "later goals": "later_latency"}, "latency (steps)"),
         ]
-    elif "error_share" in figures:
-        panels = [Panel({"all trials": "error", "last trial": "last_error"}, "squared error")]
-        draw_errors_by_trial(run, figures)
     else:
         panels = [Panel({"agent": "episode_return"}, "return")]
     if any(record.get("firing_rate_hz") is not None for record in metrics):
         panels.append(Panel({"all neurons": "firing_rate_hz"}, "firing rate (Hz)"))
-    learning_curves(metrics, panels, run.learning_curve, title=run.path.name)
+    return panels
 
 
 def film_run(

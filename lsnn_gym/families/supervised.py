@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,10 @@ from pydantic import Field, model_validator
 from lsnn_gym.cores import LSNNCore
 from lsnn_gym.errors import UserError
 from lsnn_gym.families.family import Family, RecurrentExperimentSettings, newest_weights, on_device
+from lsnn_gym.families.sequence_replays import sequence_replay
 from lsnn_gym.pictures import Panel, SequencePicture, draw_sequence, learning_curves
+from lsnn_gym.report.parts import Parts, plain_rows
+from lsnn_gym.report.weights import matrices
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
 from lsnn_gym.tasks.registry import TaskSettings
@@ -66,6 +69,10 @@ class Supervised(Family[SupervisedExperiment]):
             network.auxiliary.look_for_data()
         return SupervisedTrainer(network, task, experiment.train, experiment.seed)
 
+    def network(self, run: RunFolder, experiment: SupervisedExperiment) -> TaskNetwork:
+        """Return the network that a run has trained."""
+        return newest_weights(self._make(experiment)[0], run)
+
     def evaluate(
         self, run: RunFolder, experiment: SupervisedExperiment, number: int | None = None
     ) -> dict[str, Any]:
@@ -114,16 +121,7 @@ class Supervised(Family[SupervisedExperiment]):
     def draw_learning_curve(self, run: RunFolder, figures: dict[str, Any]) -> None:
         """Draw the task's figure, the loss and the firing rate."""
         metrics = read_metrics(run.metrics)
-        known = {key for record in metrics for key in record}
-        name = next(key for key in figures if key == "accuracy" or key.endswith("_error"))
-        series = {"training": name, "validation": f"validation_{name}"}
-        panels = [
-            Panel({label: key for label, key in series.items() if key in known}, name.replace("_", " ")),
-            Panel({"training": "loss"}, "loss"),
-        ]
-        if "firing_rate_hz" in known:
-            panels.append(Panel({"all neurons": "firing_rate_hz"}, "firing rate (Hz)"))
-        learning_curves(metrics, panels, run.learning_curve, title=run.path.name)
+        learning_curves(metrics, _panels(metrics, figures), run.learning_curve, title=run.path.name)
 
     def default_pictures(self, run: RunFolder) -> list[Path]:
         """Return the path of the picture of a sequence."""
@@ -134,28 +132,37 @@ class Supervised(Family[SupervisedExperiment]):
         if path.suffix.lower() != ".png":
             raise UserError(f"{path}: a sequence is drawn as a picture: expected a name that ends in .png")
         network, task = self._make(experiment)
-        newest_weights(network, run)
-        device = next(network.parameters()).device
-        batch = _sequence(task.batches(experiment.evaluate.split, 64), seed).to(device)
-        with torch.no_grad():
-            noise = network.draw_noise(batch.inputs, experiment.seed, "picture noise", seed)
-            output, _ = network(batch.inputs, network.core.initial_state(1), noise)
-        spikes = None if output.spikes is None else output.spikes[:, 0].cpu().numpy() > 0
-        settings = experiment.network
-        targets = batch.targets[:, 0].cpu().numpy()
-        picture = SequencePicture(
-            inputs=batch.inputs[:, 0].cpu().numpy(),
-            spikes=spikes,
-            groups={"regular": settings.regular_neurons, "adaptive": settings.adaptive_neurons},
-            probabilities=torch.softmax(output.values[:, 0], dim=-1).cpu().numpy(),
-            targets=[None if target == IGNORED else int(target) for target in targets],
-            dt=settings.dt,
-        )
+        picture = _picture(newest_weights(network, run), task, experiment, seed)
         draw_sequence(picture, path, title=f"{run.path.name}, sequence {seed} of {experiment.evaluate.split}")
 
     def show(self, run: RunFolder, experiment: SupervisedExperiment, seed: int = 0) -> None:
         """Refuse: a sequence is a picture."""
         raise UserError("--human is for agents in an environment: a sequence is drawn as a picture (--out)")
+
+    def report(
+        self,
+        run: RunFolder,
+        experiment: SupervisedExperiment,
+        figures: dict[str, Any],
+        episodes: int,
+        seed: int,
+    ) -> Parts:
+        """Show sequences of the split and what the readouts said, the course of the training, connections."""
+        network, task = self._make(experiment)
+        newest_weights(network, run)
+        return Parts(
+            plain_rows(figures),
+            _panels(read_metrics(run.metrics), figures),
+            [
+                sequence_replay(
+                    _picture(network, task, experiment, number),
+                    f"Sequence {number} of {experiment.evaluate.split}",
+                )
+                for number in range(seed, seed + episodes)
+            ],
+            before=matrices(self._make(experiment)[0]),
+            after=matrices(network),
+        )
 
     def _make(self, experiment: SupervisedExperiment) -> tuple[TaskNetwork, Any]:
         """Make network and task."""
@@ -173,6 +180,39 @@ class Supervised(Family[SupervisedExperiment]):
         except ValueError as error:
             raise UserError(f"model: {error}") from None
         return on_device(network, experiment.train.device), task
+
+
+def _panels(metrics: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]) -> list[Panel]:
+    known = {key for record in metrics for key in record}
+    name = next(key for key in figures if key == "accuracy" or key.endswith("_error"))
+    series = {"training": name, "validation": f"validation_{name}"}
+    panels = [
+        Panel({label: key for label, key in series.items() if key in known}, name.replace("_", " ")),
+        Panel({"training": "loss"}, "loss"),
+    ]
+    if "firing_rate_hz" in known:
+        panels.append(Panel({"all neurons": "firing_rate_hz"}, "firing rate (Hz)"))
+    return panels
+
+
+@torch.no_grad()
+def _picture(
+    network: TaskNetwork, task: Any, experiment: SupervisedExperiment, number: int
+) -> SequencePicture:
+    device = next(network.parameters()).device
+    batch = _sequence(task.batches(experiment.evaluate.split, 64), number).to(device)
+    noise = network.draw_noise(batch.inputs, experiment.seed, "picture noise", number)
+    output, _ = network(batch.inputs, network.core.initial_state(1), noise)
+    settings = experiment.network
+    targets = batch.targets[:, 0].cpu().numpy()
+    return SequencePicture(
+        inputs=batch.inputs[:, 0].cpu().numpy(),
+        spikes=None if output.spikes is None else output.spikes[:, 0].cpu().numpy() > 0,
+        groups={"regular": settings.regular_neurons, "adaptive": settings.adaptive_neurons},
+        probabilities=torch.softmax(output.values[:, 0], dim=-1).cpu().numpy(),
+        targets=[None if target == IGNORED else int(target) for target in targets],
+        dt=settings.dt,
+    )
 
 
 def _sequence(batches: Any, number: int) -> Any:

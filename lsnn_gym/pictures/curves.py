@@ -96,9 +96,9 @@ def _draw_panel(axes: Axes, metrics: Sequence[Mapping[str, Any]], panel: Panel, 
     from matplotlib.ticker import MaxNLocator
 
     for index, (label, key) in enumerate(panel.series.items()):
-        x, y = _finite(metrics, x_key, key)
+        x, y = finite_points(metrics, x_key, key)
         color = css(GROUP_COLORS[index % len(GROUP_COLORS)])
-        smooth = _running_mean(y, max(1, len(y) // 40))
+        smooth = running_mean(y, max(1, len(y) // 40))
         if len(y) >= 80:
             axes.plot(x, y, color=color, alpha=0.25, linewidth=0.8)
         axes.plot(x, smooth, color=color, linewidth=2, label=label, marker="o" if len(y) == 1 else None)
@@ -165,7 +165,7 @@ def comparison_curves(
         x, runs = _aligned(group.runs, x_key, key)
         if len(x) == 0:
             continue
-        smooth = np.array([_running_mean(run, max(1, len(x) // 40)) for run in runs])
+        smooth = np.array([running_mean(run, max(1, len(x) // 40)) for run in runs])
         axes.plot(
             x,
             smooth.mean(axis=0),
@@ -190,16 +190,17 @@ def _aligned(
 ) -> tuple[npt.NDArray[np.float64], list[npt.NDArray[np.float64]]]:
     """Return the x that all runs have, and each run's figures there."""
     validated = any(f"validation_{key}" in record for run in runs for record in run)
-    pairs = [_finite(run, x_key, f"validation_{key}" if validated else key) for run in runs]
+    pairs = [finite_points(run, x_key, f"validation_{key}" if validated else key) for run in runs]
     common = pairs[0][0]
     for x, _ in pairs[1:]:
         common = np.intersect1d(common, x)
     return common, [y[np.isin(x, common)] for x, y in pairs]
 
 
-def _finite(
+def finite_points(
     metrics: Sequence[Mapping[str, Any]], x_key: str, key: str
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the places and values ``[k]`` of a figure where both are finite numbers."""
     pairs = [(record.get(x_key), record.get(key)) for record in metrics]
     numbers = [(x, y) for x, y in pairs if _is_finite(x) and _is_finite(y)]
     table = np.array(numbers, dtype=np.float64).reshape(-1, 2)
@@ -210,7 +211,7 @@ def _is_finite(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _running_mean(values: npt.NDArray[np.float64], width: int) -> npt.NDArray[np.float64]:
+def running_mean(values: npt.NDArray[np.float64], width: int) -> npt.NDArray[np.float64]:
     """Average over up to ``width`` values on either side, fewer at the ends."""
     if width <= 1:
         return values

@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lsnn_gym.atomic import write_atomically
+from lsnn_gym.errors import UserError
 from lsnn_gym.recurrent import NetworkSettings
 from lsnn_gym.regression.episodes import Episodes, FloatArray, RegressionSettings
 from lsnn_gym.regression.judging import judge
@@ -27,6 +28,7 @@ from lsnn_gym.regression.references import Reference
 from lsnn_gym.regression.trainer import RegressionTrainer, RegressionTrainSettings
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
+from lsnn_gym.tensor_files import read_tensors
 
 Weights = Mapping[str, Tensor]
 
@@ -104,7 +106,8 @@ def _lstm(settings: LSTMReferenceSettings, training: Training, folder: Path) -> 
         return network.state_dict()
 
     made_with = [model, training.network, training.regression, train]
-    network.load_state_dict(_kept(folder / "lstm.safetensors", made_with, training.seed, trained))
+    path = folder / "lstm.safetensors"
+    network.load_state_dict(_kept(path, made_with, training.seed, trained, network.state_dict()))
 
     def squared_errors(
         regression: RegressionSettings, episodes: Episodes, trials: Sequence[int]
@@ -124,18 +127,28 @@ def _maml(settings: MAMLSettings, training: Training, folder: Path) -> Reference
         learner.train(functions, show_progress=True)
         return learner.weights
 
-    weights = _kept(folder / "maml.safetensors", [settings, regression], training.seed, trained)
+    begun = MAML(settings, regression, training.seed).weights
+    weights = _kept(folder / "maml.safetensors", [settings, regression], training.seed, trained, begun)
     return MAML(settings, regression, training.seed, dict(weights)).squared_errors
 
 
-def _kept(path: Path, made_with: Sequence[Settings], seed: int, make: Callable[[], Weights]) -> Weights:
-    """Return the weights kept in ``path``, if they were made with these settings; else make and keep them."""
+def _kept(
+    path: Path, made_with: Sequence[Settings], seed: int, make: Callable[[], Weights], like: Weights
+) -> Weights:
+    """Return the weights kept in ``path``, if they were made with these settings; else make and keep them.
+
+    Kept ones with other names or shapes than ``like`` are made anew, too.
+    """
     recipe = json.dumps([seed, *(each.model_dump(mode="json") for each in made_with)])
     try:
         with safetensors.safe_open(str(path), "pt") as file:
-            if (file.metadata() or {}).get("made_with") == recipe:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (OSError, SafetensorError):
+            known = (file.metadata() or {}).get("made_with") == recipe
+        kept = read_tensors(path) if known else {}
+        if {name: each.shape for name, each in kept.items()} == {
+            name: each.shape for name, each in like.items()
+        }:
+            return kept
+    except (OSError, SafetensorError, UserError):
         pass  # not there, or no such file: it is made anew
     weights = {name: each.contiguous() for name, each in make().items()}
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,12 +11,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lsnn_gym.coding import GaussianPopulationEncoder, bernoulli_spikes, expected_spikes
-from lsnn_gym.cores import CoreName, make_core
+from lsnn_gym.cores import CoreName, RecurrentCore, make_core
+from lsnn_gym.lanes import Share
 from lsnn_gym.recurrent import NetworkSettings
 from lsnn_gym.regression.episodes import Episodes, FloatArray, RegressionSettings
 from lsnn_gym.settings import Settings
 from lsnn_gym.tasks.scoring import block_means
-from lsnn_gym.training.distributed import Share
 from lsnn_gym.wiring import WiredMatrix
 
 
@@ -67,10 +67,12 @@ class Predictions(NamedTuple):
     Attributes:
         values: Predictions ``[T, B]`` in units of the scaled targets, which span [-1, 1].
         spikes: Of a spiking core ``[T * S, B, N]``, 0 or 1/dt; else None.
+        state: The core's after whole episodes, packed ``[B, ...]``, without a gradient; None after parts of them.
     """
 
     values: Tensor
     spikes: Tensor | None
+    state: Tensor | None = None
 
 
 class RegressionNetwork(nn.Module):
@@ -98,17 +100,17 @@ class RegressionNetwork(nn.Module):
         super().__init__()
         family = regression.functions
         self.network_settings = network
-        self.steps = model.steps_per_observation if model.core == "lsnn" else 1
+        self.steps: int = model.steps_per_observation if model.core == "lsnn" else 1
         self._coding = model.coding
         self._input_range = (family.input_low, family.input_high)
         self._target_range = (family.target_low, family.target_high)
-        self.encoder = GaussianPopulationEncoder(
+        self.encoder: GaussianPopulationEncoder = GaussianPopulationEncoder(
             family.input_size + 1,
             model.coding.neurons_per_value,
             width=model.coding.width,
             max_rate=model.coding.max_rate,
         )
-        self.core = make_core(
+        self.core: RecurrentCore = make_core(
             model.core,
             network,
             self.encoder.output_size,
@@ -187,7 +189,8 @@ class RegressionNetwork(nn.Module):
             shown: Scaled inputs and targets before ``[T, B, D + 1]``.
             draws: From ``draw``.
         """
-        return self.advance(shown, self.initial_state(shown.shape[1]), draws)[0]
+        predictions, after = self.advance(shown, self.initial_state(shown.shape[1]), draws)
+        return predictions._replace(state=self.core.pack(after).detach())
 
     def initial_state(self, batch_size: int) -> Any:
         """Return the rest state of ``batch_size`` networks."""

@@ -19,6 +19,7 @@ from lsnn_gym.training.distributed import (
     mean_figures,
     share_of,
 )
+from lsnn_gym.training.finite import Watched
 from lsnn_gym.training.loop import Figures
 from lsnn_gym.training.optimization import (
     connections,
@@ -73,11 +74,13 @@ class RegressionTrainer:
         self._share = share_of(settings.batch_size, "train.batch_size")
         broadcast_weights(network)
         self.network = network
-        self.regression = regression.model_copy(update={"trials": settings.trials or regression.trials})
+        self.regression: RegressionSettings = regression.model_copy(
+            update={"trials": settings.trials or regression.trials}
+        )
         self.settings = settings
         self.seed = seed
-        self.finished_iterations = 0
-        self.optimizer = make_optimizer(
+        self.finished_iterations: int = 0
+        self.optimizer: torch.optim.Optimizer = make_optimizer(
             network,
             network.wired_matrices(),
             learning_rate=settings.learning_rate,
@@ -133,7 +136,17 @@ class RegressionTrainer:
             figures["rate_loss"] = regulated.item()
             # Spikes carry 1/dt, so their mean is a rate per ms.
             figures["firing_rate_hz"] = float(global_mean(predictions.spikes.detach().mean())) * 1000
-        figures["gradient_norm"] = step(self.optimizer, loss, settings.max_gradient_norm).item()
+        watched = Watched(
+            network,
+            iteration,
+            {
+                "observations": torch.from_numpy(episodes.inputs),
+                "targets": torch.from_numpy(episodes.targets),
+                "network's state": predictions.state,
+            },
+            lambda: {"predictions": predictions.values, "squared errors": squares},
+        )
+        figures["gradient_norm"] = step(self.optimizer, loss, settings.max_gradient_norm, watched).item()
         return figures
 
     def checkpoint(self) -> Checkpoint:

@@ -10,6 +10,7 @@ import torch
 from pydantic import field_validator
 from torch import Tensor, nn
 
+from lsnn_gym.lanes import LaneDraws
 from lsnn_gym.rules.architecture import Dense, Layer, Placed, Pool, parse_architecture, place_layers
 from lsnn_gym.rules.decisions import Decision
 from lsnn_gym.rules.layers import Signal
@@ -20,14 +21,14 @@ class Classifier(nn.Module, ABC):
     """A network of layers whose last has a neuron for each class; ``loss(...).backward()`` is its rule's.
 
     Attributes:
-        draws: What is random in a forward pass comes from here: whoever trains seeds it for each batch.
+        draws: What is random in a forward pass comes from here: whoever trains begins it anew for each batch.
         fan_outs: Of the input and all layers of neurons but the last, see :mod:`lsnn_gym.rules.operations`;
             empty where operations are not to be counted.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.draws = torch.Generator()
+        self.draws: LaneDraws = LaneDraws()
         self.fan_outs: list[Tensor] = []
 
     @property

@@ -78,7 +78,7 @@ class MLPClassifier(Classifier):
         for module in self.modules_in_order:
             values = module(values)
             if self.dropout and self.training and isinstance(module, nn.ReLU) and values.ndim == 2:
-                kept = torch.rand(values.shape, generator=self.draws).to(values) >= self.dropout
+                kept = self.draws.uniform(tuple(values.shape)).to(values) >= self.dropout
                 values = values * kept / (1 - self.dropout)
         return (Signal(values[None]),)
 

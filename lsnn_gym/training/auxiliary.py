@@ -15,14 +15,16 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lsnn_gym.cores import draw_readout, wired_matrices
+from lsnn_gym.lanes import Share
+from lsnn_gym.readouts import LeakyReadout
 from lsnn_gym.recurrent import SpikingRNN
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
 from lsnn_gym.synapses import Synapses
 from lsnn_gym.tasks.registry import TaskSettings
 from lsnn_gym.tasks.task import Batch, Split, Task, generator_for, score, total
-from lsnn_gym.training.distributed import Share, mean_figures, share_of
-from lsnn_gym.training.judging import global_loss, global_score
+from lsnn_gym.training.distributed import mean_figures, share_of
+from lsnn_gym.training.global_scores import global_loss, global_score
 from lsnn_gym.wiring import WiredMatrix
 
 
@@ -43,7 +45,9 @@ class AuxiliaryHead(nn.Module):
         self.settings = settings
         self.task: Task = settings.task.make()
         self.encoder: Synapses = network.further_input_synapses(self.task.input_size, generator)
-        self.readout = draw_readout(network, self.task.num_classes, settings.tau_readout, generator)
+        self.readout: LeakyReadout = draw_readout(
+            network, self.task.num_classes, settings.tau_readout, generator
+        )
 
     def forward(self, network: SpikingRNN, batch: Batch, noise: Tensor | None) -> Tensor:
         """Return readouts ``[T, B, K]`` of a batch, the network starting at rest."""
@@ -74,7 +78,7 @@ class AuxiliaryTasks(nn.Module):
     ) -> None:
         super().__init__()
         self.seed = seed
-        self.heads = nn.ModuleDict()
+        self.heads: nn.ModuleDict = nn.ModuleDict()
         for each in settings:
             name = each.task.kind
             count = sum(other.partition("#")[0] == name for other in self.heads)
@@ -84,6 +88,10 @@ class AuxiliaryTasks(nn.Module):
         """Return the encoders' and readouts' matrices, where their connections or signs are managed."""
         parts = [part for head in self._heads().values() for part in (head.encoder, head.readout)]
         return wired_matrices(parts, network.settings.wiring)
+
+    def readouts(self) -> list[LeakyReadout]:
+        """Return the tasks' readouts."""
+        return [head.readout for head in self._heads().values()]
 
     def look_for_data(self) -> None:
         """Read the data that the tasks train on, so that missing ones are noticed before training.

@@ -27,11 +27,11 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from lsnn_gym.atomic import cannot_write, sync_folder, write_synced
-from lsnn_gym.errors import UserError
+from lsnn_gym.errors import UserError, shortened
+from lsnn_gym.tensor_files import parse_tensors
 
 from .optimizer_state import optimizer_tensors, restore_optimizer
 
@@ -49,6 +49,7 @@ FORMAT_VERSION = 1
 MODEL_FILE = "model.safetensors"
 TRAINING_FILE = "training.safetensors"
 PROGRESS_FILE = "progress.json"
+_MAX_ITERATION = 1 << 62
 _NAME = re.compile(r"([0-9]{8,})(?:\.([0-9]+))?")
 
 
@@ -70,8 +71,25 @@ class Checkpoint:
     scalars: Mapping[str, Any] = field(default_factory=dict)
 
 
+class DamagedCheckpointError(UserError):
+    """A checkpoint's file is missing, cut off or changed; of a foreign or newer format, it is a plain ``UserError``.
+
+    Attributes:
+        older: The newest older checkpoint beside it that is whole; None where there is none.
+    """
+
+    def __init__(self, message: str, older: Path | None) -> None:
+        super().__init__(f"{message}; an older checkpoint is whole: {older}" if older else message)
+        self.reason = message
+        self.older = older
+
+
 class _UnusableError(Exception):
     """Why a checkpoint cannot be read: names the file, what was found and what was expected."""
+
+
+class _DamagedError(_UnusableError):
+    """It was written by us, but is no longer what was written."""
 
 
 def save_checkpoint(folder: str | Path, checkpoint: Checkpoint, keep: int = 3) -> Path:
@@ -138,16 +156,17 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         path: The checkpoint's folder, e.g. what :func:`latest_checkpoint` gives.
 
     Raises:
-        UserError: It is missing, truncated, damaged, of another format or a newer version; names an older
-            checkpoint that is whole, where there is one.
+        DamagedCheckpointError: It is missing, truncated or damaged; names an older checkpoint that is whole,
+            where there is one.
+        UserError: It is of another format or a newer version.
     """
     path = Path(path)
     try:
         return _read(path)
+    except _DamagedError as error:
+        raise DamagedCheckpointError(str(error), whole_before(path)) from None
     except _UnusableError as error:
-        older = _whole_before(path)
-        hint = f"; an older checkpoint is whole: {older}" if older else ""
-        raise UserError(f"{error}{hint}") from None
+        raise UserError(str(error)) from None
 
 
 # Writing
@@ -242,7 +261,7 @@ def _listed(folder: Path) -> list[tuple[Path, int, int]]:
     return sorted(found, key=lambda entry: entry[1:])
 
 
-def _whole_before(path: Path) -> Path | None:
+def whole_before(path: Path) -> Path | None:
     """Return the newest whole checkpoint beside ``path`` that is older than it."""
     match = _NAME.fullmatch(path.name)
     own = (int(match[1]), int(match[2] or 0)) if match else (math.inf, 0)
@@ -257,25 +276,35 @@ def _whole_before(path: Path) -> Path | None:
 
 def _read(path: Path) -> Checkpoint:
     if not path.is_dir():
-        raise _UnusableError(f"no checkpoint at {path}")
+        raise _DamagedError(f"no checkpoint at {path}")
     progress = _read_progress(path / PROGRESS_FILE)
     try:
         described = [(path / name, progress["files"][name]) for name in (MODEL_FILE, TRAINING_FILE)]
         model, training = (_read_tensors(file, entry["bytes"], entry["sha256"]) for file, entry in described)
-        return Checkpoint(progress["iteration"], model, training, progress["scalars"])
+        iteration, scalars = progress["iteration"], progress["scalars"]
     except (KeyError, TypeError) as error:
         raise _UnusableError(f"{path / PROGRESS_FILE} is not laid out as expected: {error}") from None
+    if type(iteration) is not int or not 0 <= iteration < _MAX_ITERATION or not isinstance(scalars, dict):
+        raise _UnusableError(
+            f"{path / PROGRESS_FILE} is not laid out as expected: found iteration {_short(iteration)} and scalars "
+            f"{_short(scalars)}, expected a whole number from 0 and an object"
+        )
+    return Checkpoint(iteration, model, training, scalars)
 
 
 def _read_progress(path: Path) -> dict[str, Any]:
     content = _content(path)
     try:
         progress = json.loads(content)
+        checksum = _progress_sha256(progress) if isinstance(progress, dict) else ""
     except (ValueError, RecursionError):
-        raise _UnusableError(
+        raise _DamagedError(
             f"{path} is damaged: found {len(content)} bytes that are no whole JSON text"
         ) from None
     found = progress.get("format") if isinstance(progress, dict) else None
+    if isinstance(progress, dict) and "sha256" in progress:
+        # Of all versions alike, so that a changed format or version is told from a foreign or newer one.
+        _same_checksum(path, progress["sha256"], checksum)
     if found != FORMAT:
         raise _UnusableError(f"{path} is no checkpoint's: found format {_short(found)}, expected {FORMAT!r}")
     version = progress.get("format_version")
@@ -285,7 +314,8 @@ def _read_progress(path: Path) -> dict[str, Any]:
         raise _UnusableError(
             f"{path}: found format_version {_short(version)}, expected {FORMAT_VERSION}{hint}"
         )
-    _same_checksum(path, progress.get("sha256"), _progress_sha256(progress))
+    if "sha256" not in progress:
+        raise _DamagedError(f"{path} is damaged: it has no checksum of its own")
     return progress
 
 
@@ -293,26 +323,26 @@ def _read_tensors(path: Path, size: int, checksum: str) -> dict[str, Tensor]:
     content = _content(path)
     if len(content) != size:
         what = "truncated" if len(content) < size else "damaged"
-        raise _UnusableError(f"{path} is {what}: found {len(content)} bytes, expected {size}")
+        raise _DamagedError(f"{path} is {what}: found {len(content)} bytes, expected {size}")
     _same_checksum(path, checksum, _sha256(content))
     try:
-        return safetensors.torch.load(content)
-    except SafetensorError as error:
-        raise _UnusableError(f"{path} is no safetensors file: {error}") from None
+        return parse_tensors(content, path)
+    except UserError as error:
+        raise _UnusableError(str(error)) from None
 
 
 def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise _UnusableError(f"{path} is missing from the checkpoint") from None
+        raise _DamagedError(f"{path} is missing from the checkpoint") from None
     except OSError as error:
-        raise _UnusableError(f"cannot read {path}: {error.strerror}") from None
+        raise _DamagedError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _same_checksum(path: Path, expected: object, found: str) -> None:
     if expected != found:
-        raise _UnusableError(
+        raise _DamagedError(
             f"{path} is damaged: found checksum {found[:12]}, expected {_short(expected, 12)}"
         )
 
@@ -328,4 +358,4 @@ def _sha256(content: bytes) -> str:
 
 def _short(value: object, length: int = 40) -> str:
     text = value if isinstance(value, str) and length == 12 else repr(value)
-    return " ".join(text.split())[:length]
+    return " ".join(shortened(text, 1000).split())[:length]

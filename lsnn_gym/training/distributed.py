@@ -12,16 +12,17 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from lsnn_gym.errors import UserError
+from lsnn_gym.lanes import Share
 from lsnn_gym.tasks.scoring import rate_loss, rate_penalty
 
 _stores: Any = dist
@@ -29,31 +30,6 @@ _stores: Any = dist
 
 _KEPT = "lsnn_gym/"
 """Begins the names of what the job's store keeps for restarted workers."""
-
-
-class Share(NamedTuple):
-    """The lanes of a batch that a process computes: ``size`` of ``total``, from ``first`` on."""
-
-    total: int
-    first: int
-    size: int
-
-    @classmethod
-    def all_of(cls, total: int) -> Share:
-        """Return the share of a process that is alone."""
-        return cls(total, 0, total)
-
-    def of(self, whole: Tensor, axis: int) -> Tensor:
-        """Return this share of a tensor of the whole batch, contiguous; the tensor itself if that is all."""
-        if self.size == self.total:
-            return whole
-        return whole.narrow(axis, self.first, self.size).contiguous()
-
-    def within(self, index: Tensor) -> Tensor:
-        """Return which of the lanes ``index`` ``[M]`` of the whole batch are here, counted from ``first``."""
-        if self.size == self.total:
-            return index
-        return index[(index >= self.first) & (index < self.first + self.size)] - self.first
 
 
 def is_launched() -> bool:
@@ -232,13 +208,13 @@ def global_rate_loss(spikes: Tensor, target_rate: float, dt: float = 1.0) -> Ten
     return rate_penalty(global_mean(spikes.sum(dim=(0, 1)) / (len(spikes) * lanes * dt)), target_rate)
 
 
-def average_gradients(parameters: Sequence[Tensor]) -> None:
-    """Replace gradients by their mean over the ranks, in one all-reduce.
+def average_gradients(parameters: Sequence[Tensor], value: Tensor) -> Tensor:
+    """Replace gradients by their mean over the ranks, in one all-reduce; return that of a single ``value`` too.
 
-    One that a rank lacks counts as 0; one that all lack stays away.
+    A gradient that a rank lacks counts as 0; one that all lack stays away.
     """
     if world_size() == 1:
-        return
+        return value
     grads = [parameter.grad for parameter in parameters]
     sizes = [parameter.numel() for parameter in parameters]
     flat = torch.cat(
@@ -246,12 +222,15 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
             (torch.zeros_like(parameter) if grad is None else grad).flatten()
             for parameter, grad in zip(parameters, grads, strict=True)
         ]
-        + [parameters[0].new_tensor([grad is not None for grad in grads])]
+        + [parameters[0].new_tensor([grad is not None for grad in grads]), value.to(parameters[0])[None]]
     )
     dist.all_reduce(flat)
-    *averaged, present = flat.split([*sizes, len(grads)])
+    *averaged, present, total = flat.split([*sizes, len(grads), 1])
     for parameter, mean, anywhere in zip(parameters, averaged, present.tolist(), strict=True):
-        parameter.grad = (mean / world_size()).view_as(parameter) if anywhere else None
+        # In the parameter's own layout: fused optimisers take both for equally laid out.
+        laid_out = torch.empty_like(parameter).copy_((mean / world_size()).view(parameter.shape))
+        parameter.grad = laid_out if anywhere else None
+    return total[0] / world_size()
 
 
 def broadcast_weights(module: nn.Module) -> None:
@@ -287,6 +266,25 @@ def from_writer(value: Any) -> Any:
     return gather_json(value if writes() else None)[0]
 
 
+def decided_by_writer(decide: Callable[[], Any]) -> Any:
+    """Return on every rank what ``decide`` returns on rank 0, which alone calls it: anything that JSON can hold.
+
+    Raises:
+        UserError: On every rank, if it did on rank 0: none is left waiting for the others.
+    """
+    value: Any = None
+    refused: UserError | None = None
+    if writes():
+        try:
+            value = decide()
+        except UserError as error:
+            refused = error
+    value, message = from_writer([value, None if refused is None else str(refused)])
+    if message is not None:
+        raise refused or UserError(message)
+    return value
+
+
 def mean_figures(figures: Mapping[str, float]) -> dict[str, float]:
     """Return the means over the ranks of figures that all ranks have, in the order of rank 0."""
     if world_size() == 1:
@@ -304,7 +302,8 @@ def check_equal(module: nn.Module) -> None:
     if world_size() == 1:
         return
     for name, tensor in module.state_dict().items():
-        low, high = tensor.detach().clone(), tensor.detach().clone()
+        # Equal NaN would differ; whoever looks for NaN does so elsewhere.
+        low, high = tensor.detach().nan_to_num(), tensor.detach().nan_to_num()
         dist.all_reduce(low, dist.ReduceOp.MIN)
         dist.all_reduce(high, dist.ReduceOp.MAX)
         if not torch.equal(low, high):

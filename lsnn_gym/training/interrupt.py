@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -23,11 +25,15 @@ class StopRequest:
     A second Ctrl-C raises KeyboardInterrupt at once. On leaving, the former handlers are back. Outside the
     main thread, where Python delivers no signals, it does nothing; a signal that was ignored stays ignored.
 
+    Args:
+        told: What to say on standard error at the first signal; None for nothing.
+
     Attributes:
         requested: ``"SIGINT"`` (Ctrl-C) or ``"SIGTERM"``, whichever came first; None while none came.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, told: str | None = None) -> None:
+        self._told = told
         self.requested: str | None = None
         self._interrupted = False
         self._former: dict[signal.Signals, _Handler] = {}
@@ -51,6 +57,21 @@ class StopRequest:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self._interrupted:
-            raise KeyboardInterrupt
+            if not _is_swallowed(frame):
+                raise KeyboardInterrupt
+            threading.Timer(0.01, signal.raise_signal, [number]).start()
+            return
         self._interrupted |= number == signal.SIGINT
+        if self.requested is None and self._told is not None:
+            with contextlib.suppress(OSError):
+                os.write(2, self._told.encode())  # no print: what was interrupted may be printing
         self.requested = self.requested or signal.Signals(number).name
+
+
+def _is_swallowed(frame: FrameType | None) -> bool:
+    """Return whether Python would drop an exception in ``frame``, with a traceback: it does within ``__del__``."""
+    while frame is not None:
+        if frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False

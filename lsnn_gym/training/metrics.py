@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
 import os
+import socket
 import time
+import uuid
 from collections.abc import Mapping
-from io import FileIO
+from io import BytesIO, FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -33,7 +36,7 @@ class MetricsLog:
     """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._rewrite(until=None, key="")
         self._file = self._opened()
 
@@ -48,11 +51,9 @@ class MetricsLog:
             UserError: The line cannot be written, e.g. the disk is full.
         """
         line = (json.dumps(_plain(record), allow_nan=False) + "\n").encode()
-        try:
-            while line:
-                line = line[self._file.write(line) :]
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
+        self._digest.update(line)
+        self._bytes += len(line)
+        _write_all(self._file, line, self.path)
 
     def truncate_after(self, value: int, key: str = "iteration") -> None:
         """Drop the lines of a stopped run that a resumed one will write again.
@@ -71,9 +72,20 @@ class MetricsLog:
         self._file.close()
         self._file = self._opened()
 
+    def extent(self) -> dict[str, Any]:
+        """Return how many bytes the file has and their checksum, as ``check_extent`` and ``cut_to`` take it."""
+        return {"bytes": self._bytes, "sha256": self._digest.hexdigest()}
+
     def sync(self) -> None:
-        """Wait until the disk has every line: before a checkpoint, against power cuts."""
-        os.fsync(self._file.fileno())
+        """Wait until the disk has every line: before a checkpoint, against power cuts.
+
+        Raises:
+            UserError: The disk could not take them.
+        """
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -103,6 +115,44 @@ class MetricsLog:
         after = b"".join(kept)
         if after != before:
             write_atomically(self.path, after)
+        self._digest, self._bytes = hashlib.sha256(after), len(after)
+
+
+def _write_all(file: FileIO, content: bytes, path: Path) -> None:
+    try:
+        while content:
+            content = content[file.write(content) :]
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def extent_problem(path: str | Path, extent: Mapping[str, Any]) -> str | None:
+    """Return in one line why a file does not begin with what ``MetricsLog.extent`` told of it; None if it does.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    size, checksum = extent["bytes"], extent["sha256"]
+    content = _content(Path(path))
+    if len(content) < size:
+        return f"{path} is truncated: found {len(content)} bytes, expected at least {size}"
+    found = hashlib.sha256(content[:size]).hexdigest()
+    if found == checksum:
+        return None
+    return (
+        f"{path} is damaged: its first {size} bytes have the checksum {found[:12]}, expected {checksum[:12]}"
+    )
+
+
+def cut_to(path: str | Path, extent: Mapping[str, Any]) -> None:
+    """Drop all that follows the part of a file that ``MetricsLog.extent`` told of; it is replaced atomically.
+
+    Raises:
+        UserError: The file cannot be read or written.
+    """
+    content = _content(Path(path))
+    if len(content) > extent["bytes"]:
+        write_atomically(path, content[: extent["bytes"]])
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
@@ -170,11 +220,12 @@ class TensorBoardLog:
     _told = False
 
     def __init__(self, folder: str | Path, purge_step: int | None = None):
-        self._writer: Any = None
+        self._file: FileIO | None = None
         try:
-            # Not torch.utils.tensorboard, which loads far more and does no more for plain figures.
+            # Not torch.utils.tensorboard, which loads far more and does no more for plain figures; and no writer with a
+            # thread of its own, in which a full disk would be a traceback.
             from tensorboard.compat.proto import event_pb2, summary_pb2
-            from tensorboard.summary.writer.event_file_writer import EventFileWriter
+            from tensorboard.summary.writer.record_writer import RecordWriter
         except ImportError:
             if not TensorBoardLog._told:
                 TensorBoardLog._told = True
@@ -182,33 +233,45 @@ class TensorBoardLog:
             return
         events: Any = event_pb2  # generated modules, opaque to type checkers
         summaries: Any = summary_pb2
-        self._event, self._summary = events.Event, summaries.Summary
+        self._event, self._summary, self._record = events.Event, summaries.Summary, RecordWriter
+        # The time puts the files in order; what is random keeps them apart, also where the clock was set back.
+        name = f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+        self.path = Path(folder) / name
         try:
-            self._writer = EventFileWriter(str(folder))
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115 (closed by close)
         except OSError as error:
             raise cannot_write(folder, error) from error
+        self._write(file_version="brain.Event:2")
         if purge_step is not None:
-            start = events.SessionLog(status=events.SessionLog.START)
-            self._writer.add_event(self._event(wall_time=time.time(), step=purge_step, session_log=start))
+            self._write(step=purge_step, session_log=events.SessionLog(status=events.SessionLog.START))
 
     def log(self, step: int, figures: Mapping[str, Any]) -> None:
-        """Write the numbers among ``figures`` as of ``step``; other values are left out."""
-        if self._writer is None:
+        """Write the numbers among ``figures`` as of ``step``; other values are left out.
+
+        Raises:
+            UserError: They cannot be written, e.g. the disk is full.
+        """
+        if self._file is None:
             return
         values = []
         for tag, figure in figures.items():
             number = figure.item() if hasattr(figure, "item") else figure
             if isinstance(number, int | float):
                 values.append(self._summary.Value(tag=tag, simple_value=float(number)))
-        summary = self._summary(value=values)
-        self._writer.add_event(self._event(wall_time=time.time(), step=step, summary=summary))
-        self._writer.flush()
+        self._write(step=step, summary=self._summary(value=values))
+
+    def _write(self, **fields: Any) -> None:
+        record = BytesIO()
+        self._record(record).write(self._event(wall_time=time.time(), **fields).SerializeToString())
+        if self._file is not None:
+            _write_all(self._file, record.getvalue(), self.path)
 
     def close(self) -> None:
         """Close the event file."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def __enter__(self) -> TensorBoardLog:
         return self

@@ -15,6 +15,7 @@ from lsnn_gym.errors import UserError, unknown
 from lsnn_gym.rewiring import KINDS, WiredOptimizer
 from lsnn_gym.training.checkpoint import Checkpoint
 from lsnn_gym.training.distributed import average_gradients, check_equal
+from lsnn_gym.training.finite import Watched, check_finite, not_finite
 from lsnn_gym.training.optimizer_state import optimizer_tensors, restore_optimizer
 from lsnn_gym.wiring import WiredMatrix
 
@@ -119,6 +120,7 @@ def step(
     optimizer: Optimizer,
     loss: Tensor,
     max_gradient_norm: float | None,
+    watched: Watched,
     adjust: Callable[[Sequence[Tensor]], None] | None = None,
 ) -> Tensor:
     """Take one step down the gradient of ``loss``; return the gradient's norm before clipping.
@@ -129,16 +131,24 @@ def step(
         optimizer: Of the parameters.
         loss: What is to fall.
         max_gradient_norm: Gradients are scaled down to this norm; None for never.
+        watched: What must be finite beside loss and gradient, and their names.
         adjust: Is given the parameters, to change their gradients before that.
+
+    Raises:
+        NotFiniteError: On all ranks, before anything is changed.
     """
     optimizer.zero_grad()
     loss.backward()
     limit = float("inf") if max_gradient_norm is None else max_gradient_norm
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    average_gradients(trained)
+    trace = average_gradients(trained, watched.trace(loss))
+    check_finite(trace, watched, loss)
     if adjust is not None:
         adjust(trained)
-    norm = nn.utils.clip_grad_norm_(trained, limit)
+    try:
+        norm = nn.utils.clip_grad_norm_(trained, limit, error_if_nonfinite=True)
+    except RuntimeError as error:  # and no gradient was scaled
+        raise not_finite(watched, loss) from error
     optimizer.step()
     return norm
 
@@ -216,4 +226,6 @@ def load_model(module: nn.Module, checkpoint: Checkpoint) -> None:
             raise UserError(
                 f"checkpoint of another network: {name!r} is {list(found)}, expected {list(tensor.shape)}"
             )
+        if checkpoint.model[name].is_complex() and not tensor.is_complex():
+            raise UserError(f"checkpoint of another network: {name!r} is complex, expected {tensor.dtype}")
     module.load_state_dict(dict(checkpoint.model))

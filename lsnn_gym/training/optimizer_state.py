@@ -6,12 +6,38 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lsnn_gym.errors import UserError, unknown
+from lsnn_gym.errors import UserError, shortened, unknown
 
 _KEYS = {"optimizer", "shapes", "groups", "state"}
+_HUGE = 2.0**62
+_STATE = {
+    "Adam": ("step", "exp_avg", "exp_avg_sq"),
+    "AdamW": ("step", "exp_avg", "exp_avg_sq"),
+    "EpsilonHatAdam": ("step", "m", "v"),
+}
+"""What these optimisers keep of a parameter that has been updated, if anything; of others it is not known."""
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    params: list[str]
+    values: dict[str, Any]
+
+
+class _Stored(BaseModel):
+    """How the plain values are laid out."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    optimizer: str
+    shapes: dict[str, list[int]]
+    groups: list[_Group]
+    state: dict[str, dict[str, Any]]
 
 
 def optimizer_tensors(
@@ -141,13 +167,20 @@ def _split(values: Mapping[str, Any], owner: str, tensors: dict[str, Tensor]) ->
 def _check_same(
     optimizer: Optimizer, names: Mapping[int, str], tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]
 ) -> None:
-    if set(scalars) != _KEYS:
-        raise UserError(
-            f"no optimiser state: found keys {sorted(scalars)}, expected {sorted(_KEYS)}".replace("'", "")
-        )
+    if not isinstance(scalars, dict) or set(scalars) != _KEYS:
+        found = shortened(", ".join(sorted(scalars))) if isinstance(scalars, dict) else type(scalars).__name__
+        raise UserError(f"no optimiser state: found keys [{found}], expected [{', '.join(sorted(_KEYS))}]")
+    try:
+        _Stored.model_validate(scalars)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = shortened(".".join(str(part) for part in first["loc"]))
+        raise UserError(f"the optimiser state is not laid out as expected: {where}: {first['msg']}") from None
     own = type(optimizer).__name__
     if scalars["optimizer"] != own:
-        raise UserError(f"the optimiser state is of {scalars['optimizer']}, but the optimiser is {own}")
+        raise UserError(
+            f"the optimiser state is of {shortened(scalars['optimizer'])}, but the optimiser is {own}"
+        )
     shapes = {names[id(parameter)]: list(parameter.shape) for parameter in _parameters(optimizer)}
     for name, shape in scalars["shapes"].items():
         if name not in shapes:
@@ -160,10 +193,18 @@ def _check_same(
     if missing:
         raise UserError(f"the optimiser state lacks parameter {missing[0]!r} (and {len(missing) - 1} more)")
     _check_groups(optimizer, names, scalars["groups"])
+    for name in scalars["state"]:
+        if name not in shapes:
+            raise UserError(f"the optimiser state has an {unknown('parameter', name, shapes)}")
     owners = {*scalars["state"], *(f"/{index}" for index in range(len(scalars["groups"])))}
     for full in tensors:
         if full.rpartition("/")[0] not in owners:
-            raise UserError(f"the optimiser state has a tensor {full!r} of no parameter")
+            raise UserError(f"the optimiser state has a tensor {shortened(full)!r} of no parameter")
+    _check_hyperparameters(optimizer, tensors, scalars["groups"])
+    for parameter in _parameters(optimizer):
+        name = names[id(parameter)]
+        if own in _STATE and name in scalars["state"]:
+            _check_moments(name, parameter, _STATE[own], scalars["state"][name], tensors)
 
 
 def _check_groups(optimizer: Optimizer, names: Mapping[int, str], stored: list[dict[str, Any]]) -> None:
@@ -173,3 +214,69 @@ def _check_groups(optimizer: Optimizer, names: Mapping[int, str], stored: list[d
             "the optimiser state has its parameters in other groups: "
             f"found sizes {[len(group['params']) for group in stored]}, expected {[len(e) for e in expected]}"
         )
+
+
+def _check_hyperparameters(
+    optimizer: Optimizer, tensors: Mapping[str, Tensor], stored: list[dict[str, Any]]
+) -> None:
+    """Numbers may have changed on a schedule, but stay numbers; whatever else there is stays as it is."""
+    for index, (group, told) in enumerate(zip(optimizer.param_groups, stored, strict=True)):
+        own = _hyperparameters(group)
+        for key, found in told["values"].items():
+            expected = own.get(key, 0.0)  # of a schedule's own there are numbers only
+            expected = list(expected) if isinstance(expected, tuple) else expected
+            if not _alike(found, expected):
+                raise UserError(
+                    f"the optimiser state has {key} {shortened(repr(found))}, expected a value like {expected!r}"
+                )
+        for key, expected in own.items():
+            tensor = tensors.get(f"/{index}/{key}")
+            if tensor is not None and not (isinstance(expected, Tensor) and tensor.shape == expected.shape):
+                raise UserError(
+                    f"the optimiser state has a tensor for {key}, expected a value like {expected!r}"
+                )
+
+
+def _alike(found: Any, expected: Any) -> bool:
+    if isinstance(expected, list):
+        return (
+            isinstance(found, list)
+            and len(found) == len(expected)
+            and all(_alike(each, like) for each, like in zip(found, expected, strict=True))
+        )
+    if isinstance(expected, int | float) and not isinstance(expected, bool):
+        return isinstance(found, int | float) and not isinstance(found, bool) and abs(found) < _HUGE
+    return type(found) is type(expected) and found == expected
+
+
+def _check_moments(
+    name: str,
+    parameter: Tensor,
+    expected: Iterable[str],
+    plain: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+) -> None:
+    """Refuse what the optimiser's next step could not go on with."""
+    for key in expected:
+        found = tensors.get(f"{name}/{key}", plain.get(key))
+        if key == "step":
+            fits = (
+                isinstance(found, Tensor)
+                and found.numel() == 1
+                and found.ndim == 0
+                and found.is_floating_point()
+            )
+            fits = fits or (type(found) is int and 0 <= found < _HUGE)
+        else:
+            fits = (
+                isinstance(found, Tensor)
+                and found.shape == parameter.shape
+                and found.dtype == parameter.dtype
+            )
+        if not fits:
+            what = (
+                f"{found.dtype} {list(found.shape)}" if isinstance(found, Tensor) else shortened(repr(found))
+            )
+            raise UserError(
+                f"the optimiser state of parameter {name!r} has {what} for {key!r}, which cannot be"
+            )

@@ -8,8 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from lsnn_gym.atomic import write_atomically
+from lsnn_gym.errors import UserError
 from lsnn_gym.training.metrics import read_metrics
 from lsnn_gym.training.run_folder import RunFolder
+
+COSTS = (
+    "connections",
+    "train_seconds",
+    "peak_memory_bytes",
+    "seconds_per_sample",
+    "memory_per_sample_bytes",
+)
+"""What ``write_results`` adds to the figures."""
 
 
 def write_results(run: RunFolder, figures: dict[str, Any]) -> None:
@@ -34,6 +44,23 @@ def write_results(run: RunFolder, figures: dict[str, Any]) -> None:
     }
     added |= _per_sample(read_metrics(run.timing))
     write_atomically(run.results, json.dumps(figures | added, indent=2) + "\n")
+
+
+def read_results(run: RunFolder) -> dict[str, Any]:
+    """Return what ``write_results`` wrote.
+
+    Raises:
+        UserError: The file cannot be read, or is no JSON object.
+    """
+    try:
+        found = json.loads(run.results.read_bytes())
+    except OSError as error:
+        raise UserError(f"cannot read {run.results}: {error.strerror or error}") from error
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{run.results} is damaged: expected a JSON object")
+    return found
 
 
 def _per_sample(timing: list[dict[str, Any]]) -> dict[str, float]:

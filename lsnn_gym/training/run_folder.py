@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -13,7 +14,12 @@ from typing import Any
 
 import lsnn_gym
 from lsnn_gym.atomic import cannot_write, write_atomically
-from lsnn_gym.errors import UserError, nearest
+from lsnn_gym.errors import UserError, nearest, shortened
+from lsnn_gym.plain_yaml import read_yaml
+
+_SUM = b"# sha256 of the lines below: "
+"""Begins the first line of a run's config."""
+_LONGEST_NAME = 200
 
 
 class RunFolder:
@@ -24,7 +30,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path: Path = Path(path)
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
@@ -50,6 +56,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def not_finite(self) -> Path:
+        """What to look at after NaN or infinity stopped the training (:mod:`lsnn_gym.training.finite`)."""
+        return self.path / "not_finite"
+
+    @property
     def environment(self) -> Path:
         """Versions, seed and commit (:meth:`write_environment`)."""
         return self.path / "environment.json"
@@ -70,6 +81,11 @@ class RunFolder:
         return self.path / "episode.mp4"
 
     @property
+    def report(self) -> Path:
+        """Page about the run."""
+        return self.path / "report.html"
+
+    @property
     def tensorboard(self) -> Path:
         """Folder of TensorBoard events."""
         return self.path / "tensorboard"
@@ -85,8 +101,8 @@ class RunFolder:
         Raises:
             UserError: The folder cannot be made, or ``name`` is no plain name.
         """
-        if not name or name.startswith(".") or any(c in '/\\:*?"<>|' or not c.isprintable() for c in name):
-            raise UserError(f"run name {name!r}: expected a plain folder name, e.g. 'water-maze'")
+        if not is_plain_name(name):
+            raise UserError(f"run name {shortened(name)!r}: expected a plain folder name, e.g. 'water-maze'")
         stem = Path(parent) / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
         try:
             stem.parent.mkdir(parents=True, exist_ok=True)
@@ -116,6 +132,31 @@ class RunFolder:
         near = _similar_run(run.path)
         raise UserError(f"{what}; did you mean {near}?" if near else what)
 
+    def write_config(self, text: str) -> None:
+        """Write ``config.yaml`` with a first line, a comment, by which ``read_config`` tells whether it is whole.
+
+        Raises:
+            UserError: The file cannot be written.
+        """
+        content = text.encode()
+        write_atomically(self.config, _SUM + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+
+    def read_config(self) -> dict[str, Any]:
+        """Return the run's settings as plain data. A config without a checksum, as of older runs, is taken as it is.
+
+        Raises:
+            UserError: The file is missing, damaged, edited without removing its checksum, or no YAML.
+        """
+        mapping = read_yaml(self.config)
+        first, _, rest = self.config.read_bytes().partition(b"\n")
+        found = hashlib.sha256(rest).hexdigest()
+        if first.startswith(_SUM) and first.removeprefix(_SUM).decode(errors="replace") != found:
+            raise UserError(
+                f"{self.config} is damaged: its lines have the checksum {found[:12]}, expected another; if they were "
+                "edited on purpose, remove the first line"
+            )
+        return mapping
+
     def write_environment(self, seed: int, threads: int | None = None, **more: Any) -> None:
         """Write ``environment.json``: what besides the settings a repetition may depend on.
 
@@ -136,6 +177,7 @@ class RunFolder:
             "numpy": _version("numpy"),
             "gymnasium": _version("gymnasium"),
             "platform": platform.platform(),
+            "cpu": processor_name(),
             "cpu_count": os.cpu_count(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             "torch_threads": torch.get_num_threads() if threads is None else threads,
@@ -144,6 +186,12 @@ class RunFolder:
             **more,
         }
         write_atomically(self.environment, json.dumps(entries, indent=2) + "\n")
+
+
+def is_plain_name(name: str) -> bool:
+    """Return whether a folder can have this name on every system, and be no other place."""
+    ends_well = 0 < len(name) <= _LONGEST_NAME and not name.startswith(".")
+    return ends_well and not any(letter in '/\\:*?"<>|' or not letter.isprintable() for letter in name)
 
 
 def _make_new(stem: Path) -> Path:
@@ -179,6 +227,16 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def processor_name() -> str:
+    """Return the name of this machine's processor, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def _git() -> dict[str, Any]:

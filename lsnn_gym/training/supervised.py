@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from lsnn_gym.cores import CoreName, CoreOutput, LSNNCore, make_core
+from lsnn_gym.cores import CoreName, CoreOutput, LSNNCore, RecurrentCore, make_core
 from lsnn_gym.encoders import EncoderName, PictureEncoder
 from lsnn_gym.recurrent import NetworkSettings
 from lsnn_gym.seeding import derived_seed
@@ -30,7 +30,8 @@ from lsnn_gym.training.distributed import (
     share_of,
     world_size,
 )
-from lsnn_gym.training.judging import global_loss, global_score, global_scores
+from lsnn_gym.training.finite import Watched
+from lsnn_gym.training.global_scores import global_loss, global_score, global_scores
 from lsnn_gym.training.loop import Figures
 from lsnn_gym.training.optimization import (
     connections,
@@ -95,7 +96,7 @@ class SupervisedTrainSettings(BatchTrainSettings):
         default=0.0,
         ge=0,
         lt=1,
-        description="share by which readout and adaptive feedback shrink each iteration",
+        description="share by which readouts, auxiliary ones too, and adaptive feedback shrink each iteration",
     )
     carry_state: bool = Field(
         default=False,
@@ -134,8 +135,8 @@ class TaskNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.network_settings = network
-        self.encoder = model.make_encoder(task, generator)
-        self.core = make_core(
+        self.encoder: PictureEncoder | None = model.make_encoder(task, generator)
+        self.core: RecurrentCore = make_core(
             model.core,
             network,
             task.input_size if self.encoder is None else self.encoder.encoded_size(task.input_size),
@@ -210,8 +211,8 @@ class SupervisedTrainer:
         self.task = task
         self.settings = settings
         self.seed = seed
-        self.finished_iterations = 0
-        self.optimizer = make_optimizer(
+        self.finished_iterations: int = 0
+        self.optimizer: torch.optim.Optimizer = make_optimizer(
             network,
             network.wired_matrices(),
             learning_rate=settings.learning_rate,
@@ -284,10 +285,18 @@ class SupervisedTrainer:
             added, of_tasks = network.auxiliary.loss(network.core.network, iteration)
             loss = loss + added
             figures |= of_tasks
-        figures["gradient_norm"] = step(self.optimizer, loss, settings.max_gradient_norm).item()
+        watched = Watched(
+            network,
+            iteration,
+            {"inputs": batch.inputs, "network's state": network.core.pack(after).detach()},
+            lambda: {"encoded inputs": encoded, "noise": noise, "readouts": output.values},
+        )
+        figures["gradient_norm"] = step(self.optimizer, loss, settings.max_gradient_norm, watched).item()
         if settings.readout_decay and isinstance(network.core, LSNNCore):
-            network.core.readout.decay(settings.readout_decay)
-            follow_scaling(self.optimizer, network.core.readout.weight, 1 - settings.readout_decay)
+            further = () if network.auxiliary is None else network.auxiliary.readouts()
+            for readout in (network.core.readout, *further):
+                readout.decay(settings.readout_decay)
+                follow_scaling(self.optimizer, readout.weight, 1 - settings.readout_decay)
         return figures
 
     def checkpoint(self) -> Checkpoint:

@@ -14,9 +14,9 @@ from lsnn_gym.agents.acting import Actor, NumpyActor, make_actor
 from lsnn_gym.agents.actor_critic import ActorCritic, AgentSettings, EncodingSettings
 from lsnn_gym.cores import LSNNState
 from lsnn_gym.engine import native
+from lsnn_gym.lanes import Share
 from lsnn_gym.neurons import SpikingState
 from lsnn_gym.recurrent import NetworkSettings
-from lsnn_gym.training.distributed import Share
 
 LANES, STEPS = 4, 70
 """More steps than random numbers are drawn for at once."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lsnn_gym.classification.coding import EventCoding, LatencyCoding, RandomCoding, RateCoding, RepeatCoding
 from lsnn_gym.classification.examples import (
+    BinnedEvents,
     CodedImages,
     DataSettings,
     binned,
@@ -146,13 +147,41 @@ def test_random_trains_are_one_example_a_class():
 
 def test_recordings_as_examples(real_nmnist: Path):
     divided = load_divided(
-        settings(name="nmnist", validation=200), EventCoding(steps=30, step_ms=10.0, without_saccades=True), 1
+        settings(name="nmnist", validation=200, shift=2),
+        EventCoding(steps=30, step_ms=10.0, without_saccades=True),
+        1,
     )
-    shown = divided.train.inputs(torch.tensor([0, 5]), 0)
+    index = torch.tensor([0, 5])
+    shown = divided.train.inputs(index, 0)
     assert shown.shape == (30, 2, 2, 34, 34)
+    assert torch.equal(shown, divided.train.inputs(index, 0))
+    assert not torch.equal(shown, divided.train.inputs(index, 1))
+    for part in (divided.validation, divided.test):
+        assert part is not None
+        assert torch.equal(part.inputs(index, 0), part.inputs(index, 1))
     assert set(shown.unique().tolist()) == {0, 1}
     assert (len(divided.train), len(divided.test)) == (800, 100)
     with pytest.raises(ValueError, match="coding of nmnist is 'latency': expected 'events'"):
         load_divided(settings(name="nmnist"), LatencyCoding(), 1)
-    with pytest.raises(ValueError, match="shift and flip are for images: expected none of them with nmnist"):
+    with pytest.raises(ValueError, match="flip is for images: expected false with nmnist"):
         load_divided(settings(name="nmnist", validation=0, flip=True), EventCoding(), 1)
+
+
+def test_events_that_are_moved_out_are_dropped():
+    # Of two channels of 3 x 4 pixels: one event in the middle of the first, one in a corner of the second.
+    events = torch.tensor([[0, 1], [1 * 4 + 1, 12 + 2 * 4 + 3]])
+    labels = torch.zeros(200, dtype=torch.int64)
+    moved = BinnedEvents([events] * 200, labels, 2, (2, 3, 4), shift=1)
+    seen = moved.inputs(torch.arange(200), 3).mean(1)
+    assert seen[0, 0].nonzero().tolist() == [[row, column] for row in range(3) for column in range(3)]
+    assert float(seen[0].sum()) == pytest.approx(1)
+    assert seen[1, 1].nonzero().tolist() == [[1, 2], [1, 3], [2, 2], [2, 3]]
+    # Four of nine moves leave it in; 200 of them have a standard deviation of 0.035.
+    assert float(seen[1].sum()) == pytest.approx(4 / 9, abs=0.17)
+    assert not seen[1, 0].any()
+    assert not seen[0, 1].any()
+
+
+def test_what_has_no_pixels_is_not_moved():
+    with pytest.raises(ValueError, match="shift is for images and events of pixels: expected 0 with random"):
+        load_divided(settings(name="random-trains", validation=0, shift=1), RandomCoding(), 1)

@@ -22,7 +22,7 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_importing_the_environments_loads_neither_torch_nor_pygame():
     code = (
-        "import sys, lsnn_gym.envs, gymnasium\n"
+        "import sys, lsnn_gym.envs, lsnn_gym.pretrained, gymnasium\n"
         "env = gymnasium.make_vec('lsnn_gym/WaterMaze-v0', num_envs=2); env.reset(seed=0)\n"
         "env = gymnasium.make('lsnn_gym/WaterMaze-v0'); env.reset(seed=0)\n"
         "env.step(env.action_space.sample())\n"

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lsnn_gym.lanes import LaneDraws
 from lsnn_gym.rules.layers import LayeredNetwork, Signal
 from lsnn_gym.rules.tssl_bp.layers import (
     InputTraces,
@@ -225,7 +226,7 @@ def test_sum_pool_sums_whole_windows_and_raises_the_sum():
 
 
 def test_dropout_drops_lines_for_all_steps_and_only_in_training():
-    layer = LineDropout(0.25, torch.Generator().manual_seed(0))
+    layer = LineDropout(0.25, LaneDraws(torch.Generator().manual_seed(0)))
     values = torch.ones(3, 50, 4, 8, 5)
     dropped = layer(Signal(values)).values
     lines = dropped[0, :, :, :, 0]
@@ -241,7 +242,8 @@ def test_dropout_drops_lines_for_all_steps_and_only_in_training():
 
 def test_same_generator_drops_the_same():
     values = torch.ones(2, 3, 20)
-    found = [LineDropout(0.5, torch.Generator().manual_seed(1))(Signal(values)).values for _ in range(2)]
+    draws = [LaneDraws(torch.Generator().manual_seed(1)) for _ in range(2)]
+    found = [LineDropout(0.5, each)(Signal(values)).values for each in draws]
     assert torch.equal(*found)
 
 
@@ -268,7 +270,7 @@ def test_network_learns_with_any_optimiser(optimiser, rate):
             InputTraces(3.0),
             convolution(1, 4, 3, neuron, padding=1, weight_scale=3.0, generator=generator),
             SumPool(2),
-            LineDropout(0.1, generator),
+            LineDropout(0.1, LaneDraws(generator)),
             dense(16, 20, neuron, generator=generator),
             dense(20, 3, neuron, generator=generator),
         ]

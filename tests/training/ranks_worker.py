@@ -117,6 +117,32 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
         "train": {"iterations": 5, "batch_size": 8, "rate_weight": 1.0},
         "evaluate": {"first_trial": 2, "trials": 6},
     },
+    # 44 examples: the last batch of 4 can be shared by 2 ranks and by 4; that of 1 in the next one by none.
+    "classification": {
+        "name": "classification",
+        "seed": 7,
+        "data": {"name": "digits", "validation": 30, "train_examples": 44, "test_examples": 30, "shift": 1},
+        "coding": {"kind": "repeat", "steps": 4, "mean": 0.3, "std": 0.4},
+        "rule": {"kind": "tssl-bp", "loss": "kernel", "dropout": 0.2},
+        "architecture": "4C3-P2-20",
+        "train": {"epochs": 2, "batch_size": 8, "parts_per_epoch": 2},
+        "evaluate": {"batch_size": 7},
+    },
+    "boosted": {
+        "name": "boosted",
+        "seed": 8,
+        "data": {"name": "digits", "validation": 0, "train_examples": 41, "test_examples": 20},
+        "coding": {"kind": "rate", "steps": 30, "redrawn": True},
+        "rule": {"kind": "st-rsbp", "thresholds": [3.0], "boosted": True, "penalty": 0.1, "desired_count": 6},
+        "architecture": "20",
+        "train": {
+            "epochs": 2,
+            "batch_size": 8,
+            "parts_per_epoch": 1,
+            "optimizer": "adam",
+            "weight_decay": 0.0,
+        },
+    },
 }
 
 
@@ -195,6 +221,7 @@ def work() -> dict[str, Any]:
             "ppo": refusal("ppo", "train.episodes_per_iteration"),
             "supervised": refusal("supervised", "train.batch_size"),
             "regression": refusal("regression", "train.batch_size"),
+            "classification": refusal("classification", "train.batch_size"),
         },
         **{name: train(name) for name in EXPERIMENTS},
     }

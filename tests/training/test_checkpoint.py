@@ -316,22 +316,26 @@ def test_swapped_files(tmp_path: Path):
     assert refusal(path).startswith(f"{path}/model.safetensors is damaged: found checksum ")
 
 
-def rewrite(path: Path, **changes: Any) -> Path:
+def rewrite(path: Path, *, signed: bool, **changes: Any) -> Path:
     file = path / "progress.json"
-    progress = json.loads(file.read_text())
-    file.write_text(json.dumps({**progress, **changes}))
+    progress = {**json.loads(file.read_text()), **changes}
+    if signed:
+        covered = {key: value for key, value in progress.items() if key != "sha256"}
+        canonical = json.dumps(covered, sort_keys=True, separators=(",", ":")).encode()
+        progress["sha256"] = hashlib.sha256(canonical).hexdigest()
+    file.write_text(json.dumps(progress))
     return file
 
 
 def test_newer_version(tmp_path: Path):
     path = save_checkpoint(tmp_path, small())
-    file = rewrite(path, format_version=2)
+    file = rewrite(path, signed=True, format_version=2)
     assert refusal(path) == (
         f"{file}: found format_version 2, expected 1 (written by a newer lsnn_gym: upgrade to read it)"
     )
-    rewrite(path, format_version="1")
+    rewrite(path, signed=True, format_version="1")
     assert refusal(path) == f"{file}: found format_version '1', expected 1"
-    rewrite(path, format_version=True)
+    rewrite(path, signed=True, format_version=True)
     assert refusal(path) == f"{file}: found format_version True, expected 1"
 
 
@@ -361,9 +365,20 @@ def test_json_nested_without_end(tmp_path: Path):
     assert "is damaged" in refusal(path)
 
 
+def test_a_damaged_version_is_not_taken_for_a_newer_one(tmp_path: Path):
+    path = save_checkpoint(tmp_path, small())
+    file = rewrite(path, signed=False, format_version=3)
+    assert refusal(path).startswith(f"{file} is damaged: found checksum ")
+    file.write_text(file.read_text().replace('"sha256": ', '"sha257": '))
+    assert (
+        refusal(path)
+        == f"{file}: found format_version 3, expected 1 (written by a newer lsnn_gym: upgrade to read it)"
+    )
+
+
 def test_changed_scalar(tmp_path: Path):
     path = save_checkpoint(tmp_path, small())
-    file = rewrite(path, iteration=4)
+    file = rewrite(path, signed=False, iteration=4)
     assert refusal(path).startswith(f"{file} is damaged: found checksum ")
 
 

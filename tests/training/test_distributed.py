@@ -90,6 +90,7 @@ def test_a_batch_that_cannot_be_shared_is_refused_with_the_nearest_that_can(alon
         ("ppo", "episodes_per_iteration"),
         ("supervised", "batch_size"),
         ("regression", "batch_size"),
+        ("classification", "batch_size"),
     ):
         expected = f"train.{key} is 7: expected a multiple of {ranks}, the number of ranks, e.g. {near}"
         assert together["refused"][family] == expected

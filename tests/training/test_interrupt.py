@@ -117,3 +117,26 @@ def test_a_loop_saves_before_it_ends():
         child.send_signal(signal.SIGTERM)
         assert child.stdout.read() == "saved SIGTERM\n"
     assert child.returncode == 0
+
+
+class Dying:
+    """Is interrupted while it is taken down, where Python drops exceptions."""
+
+    def __del__(self) -> None:
+        send(signal.SIGINT)
+
+
+def test_a_second_interrupt_within_a_finalizer_is_not_lost():
+    with StopRequest():
+        send(signal.SIGINT)
+        dying = Dying()
+        with pytest.raises(KeyboardInterrupt):
+            del dying
+            time.sleep(5)
+
+
+def test_the_first_signal_is_answered(capfd: pytest.CaptureFixture[str]):
+    with StopRequest("stopping soon\n"):
+        send(signal.SIGTERM)
+        send(signal.SIGINT)
+    assert capfd.readouterr().err == "stopping soon\n"

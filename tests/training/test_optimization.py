@@ -15,6 +15,7 @@ from lsnn_gym.adam import EpsilonHatAdam
 from lsnn_gym.errors import UserError
 from lsnn_gym.rewiring import DeepR, Dense, FixedSparse, WiredOptimizer
 from lsnn_gym.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from lsnn_gym.training.finite import Watched
 from lsnn_gym.training.optimization import (
     connections,
     decayed,
@@ -55,7 +56,7 @@ def optimizer_of(net: Net, wired: bool = False, **changes: Any) -> Any:
 
 def train(net: Net, optimizer: Any, steps: range) -> None:
     for number in steps:
-        step(optimizer, net.loss(number), None)
+        step(optimizer, net.loss(number), None, Watched(net, number))
 
 
 def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
@@ -142,7 +143,7 @@ def test_a_step_clips_the_gradient_and_returns_the_norm_before(limit):
     optimizer = torch.optim.SGD([each for each in net.parameters() if each.requires_grad], lr=rate)
     # What was left of another loss does not count.
     net.loss(9).backward()
-    returned = step(optimizer, net.loss(0), limit)
+    returned = step(optimizer, net.loss(0), limit, Watched(net, 0))
     assert returned.item() == pytest.approx(norm, rel=1e-5)
     moved = sum(
         (each.detach() - old).double().square().sum()
@@ -155,7 +156,7 @@ def test_a_step_goes_down():
     net = Net()
     optimizer = optimizer_of(net, learning_rate=1e-3)
     before = net.loss(0).item()
-    step(optimizer, net.loss(0), 1.0)
+    step(optimizer, net.loss(0), 1.0, Watched(net, 0))
     assert net.loss(0).item() < before
 
 

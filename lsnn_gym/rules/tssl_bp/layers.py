@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lsnn_gym.lanes import LaneDraws
 from lsnn_gym.rules.layers import (
     ConvolutionSynapses,
     DenseSynapses,
@@ -66,7 +67,7 @@ class SpikingLayer(nn.Module):
     def __init__(self, synapses: Synapses, weight: Tensor, neuron: TSSLNeuron) -> None:
         super().__init__()
         self.synapses = synapses
-        self.weight = nn.Parameter(weight)
+        self.weight: nn.Parameter = nn.Parameter(weight)
         self.neuron = neuron
 
     def forward(self, signal: Signal) -> Signal:
@@ -182,15 +183,15 @@ class LineDropout(nn.Module):
 
     Args:
         probability: Of being dropped.
-        generator: Of what is dropped; PyTorch's own if None.
+        draws: Of what is dropped; by PyTorch's own generator if None.
     """
 
-    def __init__(self, probability: float = 0.2, generator: torch.Generator | None = None) -> None:
+    def __init__(self, probability: float = 0.2, draws: LaneDraws | None = None) -> None:
         super().__init__()
         if not 0 <= probability < 1:
             raise ValueError(f"dropout probability is {probability}: expected from 0 to below 1")
         self.probability = probability
-        self.generator = generator
+        self.draws = draws or LaneDraws()
 
     def forward(self, signal: Signal) -> Signal:
         """Return the values with lines dropped, or as they are outside of training."""
@@ -198,7 +199,7 @@ class LineDropout(nn.Module):
         if not self.training or not self.probability:
             return Signal(values, gains=signal.gains)
         # [B, C, H] of images, [B, N] of neurons.
-        drawn = torch.rand(values.shape[1:4], generator=self.generator, device=values.device)
+        drawn = self.draws.uniform(tuple(values.shape[1:4])).to(values.device)
         kept = (drawn >= self.probability).to(values.dtype) / (1 - self.probability)
         return Signal(values * (kept if values.ndim == 3 else kept[..., None]), gains=signal.gains)
 
