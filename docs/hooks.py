@@ -29,8 +29,10 @@ from lsnn_gym.plain_yaml import show
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
 
 MARKER = re.compile(r"^<!-- (\w+): (\S.*?) -->$", re.MULTILINE)
+LINK = re.compile(r"\[([^\]]+)\]\(([^)#:\s]+)\)")
 EQUATION = re.compile(r'<math[^>]*display="block"[^>]*>.*?</math>', re.DOTALL)
 
 
@@ -50,8 +52,18 @@ def pages_of(menu: Any) -> list[str]:
     return [page for entry in (menu.values() if isinstance(menu, dict) else menu) for page in pages_of(entry)]
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put tables in the place of their markers."""
+def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, **_: Any) -> str:
+    """Put tables in the place of their markers, and take away links to folders, which a site has not."""
+    here = Path(config.docs_dir, page.file.src_uri).parent
+
+    def without_folder(link: re.Match[str]) -> str:
+        return link[1] if (here / link[2]).is_dir() else link[0]
+
+    return LINK.sub(without_folder, with_tables(markdown))
+
+
+def with_tables(markdown: str) -> str:
+    """Return a page with tables in the place of their markers."""
     return MARKER.sub(lambda found: expanded(*found.groups()), markdown)
 
 

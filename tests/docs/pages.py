@@ -30,9 +30,14 @@ def blocks(page: Path) -> list[tuple[str, str]]:
     return [(language, textwrap.dedent(text)) for _, language, text in found]
 
 
+def without_blocks(page: Path) -> str:
+    """Return a page without its blocks of code."""
+    return _BLOCK.sub("", page.read_text(encoding="utf-8"))
+
+
 def spans(page: Path) -> list[str]:
     """Return the code within lines of a page."""
-    return _SPAN.findall(_BLOCK.sub("", page.read_text(encoding="utf-8")))
+    return _SPAN.findall(without_blocks(page))
 
 
 def commands(page: Path) -> list[str]:
@@ -49,4 +54,7 @@ def _joined(text: str) -> list[str]:
 
 def _is_pattern(span: str) -> bool:
     """Return whether a span says what commands look like, e.g. ``lsnn-gym train CONFIG [--out DIR]``."""
-    return any(mark in span for mark in "[|…*") or bool(re.search(r"--\S+ [A-Z]+\b", span))
+    named = re.search(
+        r"--\S+ [A-Z]+\b|^lsnn-gym \w+ --[a-z-]+$", span
+    )  # a placeholder's value, or an option's name
+    return named is not None or any(mark in span for mark in "[|…*")

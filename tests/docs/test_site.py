@@ -12,7 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.docs.pages import PAGES, ROOT, name_of
+from tests.docs.pages import PAGES, ROOT, name_of, without_blocks
 
 LARGEST_PICTURE = 100_000
 
@@ -41,9 +41,32 @@ def test_every_file_a_page_names_is_there(page):
         assert path.exists(), target
 
 
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that a page has by its headings."""
+    headings = re.findall(r"^#+ (.+)$", without_blocks(page), re.MULTILINE)
+    plain = [re.sub(r"[^\w\s-]", "", heading).strip().lower() for heading in headings]
+    return {re.sub(r"[-\s]+", "-", heading) for heading in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_place_a_page_names_is_there(page):
+    for target, anchor in re.findall(r"\]\(([^)#\s]*\.md)?#([^)\s]+)\)", without_blocks(page)):
+        named = (page.parent / target).resolve() if target else page
+        if named.parent.name != "api":  # whose anchors are names
+            assert anchor in anchors(named), f"{target}#{anchor}"
+
+
+def test_links_to_folders_are_taken_away(tmp_path):
+    (tmp_path / "folder").mkdir()
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="page.md"))
+    config = SimpleNamespace(docs_dir=str(tmp_path))
+    text = HOOKS.on_page_markdown("[this](folder), [that](other.md)", page=page, config=config)
+    assert text == "this, [that](other.md)"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_markers_stand_for_something(page):
-    text = HOOKS.on_page_markdown(page.read_text(encoding="utf-8"))
+    text = HOOKS.with_tables(page.read_text(encoding="utf-8"))
     assert not re.search(r"<!-- \w+: ", text)
 
 
