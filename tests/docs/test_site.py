@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import pkgutil
 import re
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -68,6 +69,15 @@ def test_links_to_folders_are_taken_away(tmp_path):
 def test_markers_stand_for_something(page):
     text = HOOKS.with_tables(page.read_text(encoding="utf-8"))
     assert not re.search(r"<!-- \w+: ", text)
+
+
+def test_what_the_api_names_is_there():
+    named = {
+        name for page in PAGES for name in re.findall(r"^::: (\S+)$", page.read_text("utf-8"), re.MULTILINE)
+    }
+    assert len(named) > 100
+    for name in sorted(named):
+        assert pkgutil.resolve_name(name).__doc__, name
 
 
 def test_tables_say_what_the_settings_are():
