@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lsnn_gym.coding import GaussianPopulationEncoder, bernoulli_spikes, expected_spikes
-from lsnn_gym.cores import CoreName, CoreOutput, LSNNCore, make_core
+from lsnn_gym.cores import CoreName, CoreOutput, LSNNCore, RecurrentCore, make_core
 from lsnn_gym.lanes import Share
 from lsnn_gym.recurrent import NetworkSettings, SpikingRNN
 from lsnn_gym.settings import Settings
@@ -152,13 +152,13 @@ class ObservationEncoder(nn.Module):
         self._keep("gain", 2 / (self.high - self.low))
         self._keep("shift", -1 - self.gain * self.low)
         self.dt = dt
-        self.random = settings.spikes == "bernoulli"
-        self.population = GaussianPopulationEncoder(
+        self.random: bool = settings.spikes == "bernoulli"
+        self.population: GaussianPopulationEncoder = GaussianPopulationEncoder(
             len(values), settings.neurons_per_value, width=settings.width, max_rate=settings.max_rate
         )
         self.observation_size = size
-        self.parts = [len(values), len(events)]
-        self.output_size = self.population.output_size + len(events)
+        self.parts: list[int] = [len(values), len(events)]
+        self.output_size: int = self.population.output_size + len(events)
 
     def _keep(self, name: str, values: Tensor) -> None:
         self.register_buffer(name, values, persistent=False)
@@ -225,16 +225,18 @@ class ActorCritic(nn.Module):
             raise ValueError(f"action space is {action_space}: expected a one-dimensional Box")
         self.settings = settings
         self.network_settings = network
-        self.action_size = action_space.shape[0]
+        self.action_size: int = action_space.shape[0]
         bounded = action_space.is_bounded()
         low = torch.from_numpy(action_space.low if bounded else -np.ones(self.action_size)).float()
         high = torch.from_numpy(action_space.high if bounded else np.ones(self.action_size)).float()
         self.register_buffer("action_centre", (low + high) / 2, persistent=False)
         self.register_buffer("action_scale", (high - low) / 2, persistent=False)
-        self.encoder = ObservationEncoder(observation_space, settings.encoding, network.dt)
+        self.encoder: ObservationEncoder = ObservationEncoder(
+            observation_space, settings.encoding, network.dt
+        )
         # An lstm or gru takes an observation in one step: spiking cores alone need simulation steps.
-        self.steps_per_observation = settings.steps_per_observation if settings.core == "lsnn" else 1
-        self.core = make_core(
+        self.steps_per_observation: int = settings.steps_per_observation if settings.core == "lsnn" else 1
+        self.core: RecurrentCore = make_core(
             settings.core,
             network,
             self.encoder.output_size,
@@ -246,7 +248,7 @@ class ActorCritic(nn.Module):
         )
         self.auxiliary: AuxiliaryTasks | None = None
         logit = math.log(settings.initial_variance / (1 - settings.initial_variance))
-        self.variance_logit = nn.Parameter(
+        self.variance_logit: nn.Parameter = nn.Parameter(
             torch.full((self.action_size,), logit), requires_grad=settings.action_variance == "shared"
         )
 

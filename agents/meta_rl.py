@@ -76,10 +76,10 @@ class MetaRLTrainer:
         self.env = env
         self.settings = settings
         self.seed = seed
-        self.share = share or Share.all_of(env.num_envs)
+        self.share: Share = share or Share.all_of(env.num_envs)
         broadcast_weights(agent)
-        self.ppo = PPO(agent, settings.ppo, derived_seed(seed, "rewiring"))
-        self.finished_iterations = 0
+        self.ppo: PPO = PPO(agent, settings.ppo, derived_seed(seed, "rewiring"))
+        self.finished_iterations: int = 0
         self._summarise = summarise
         self._info_keys = info_keys
         self._generator = torch.Generator(device=next(agent.parameters()).device)

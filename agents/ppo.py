@@ -129,7 +129,7 @@ class PPO:
     def __init__(self, agent: ActorCritic, settings: PPOSettings, rewiring_seed: int = 0) -> None:
         self.agent = agent
         self.settings = settings
-        self.optimizer = make_optimizer(
+        self.optimizer: torch.optim.Optimizer = make_optimizer(
             agent,
             agent.wired_matrices(),
             learning_rate=settings.learning_rate,

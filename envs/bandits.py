@@ -96,8 +96,8 @@ class BanditsEnv(LaneEnv[FloatArray | None]):
         show_previous: bool = True,
         render_size: int = 512,
     ) -> None:
-        self.options = BanditOptions(arms, pulls, family, show_previous)
-        self.lasts = f"pulls={self.options.pulls}"
+        self.options: BanditOptions = BanditOptions(arms, pulls, family, show_previous)
+        self.lasts: str = f"pulls={self.options.pulls}"
         self._lanes = BanditLanes(self.options, 1)
         spaces = action_space(self.options), observation_space(self.options)
         super().__init__(self._lanes, render_mode, render_size, *spaces)

@@ -188,13 +188,13 @@ class BanditLanes:
     def __init__(self, options: BanditOptions, num_lanes: int) -> None:
         self.options = options
         self.num_lanes = num_lanes
-        self.means = np.zeros((num_lanes, options.number))
-        self.chances = np.zeros((num_lanes, options.pulls))
-        self.chosen = np.zeros((num_lanes, options.pulls), np.int64)
-        self.rewards = np.zeros((num_lanes, options.pulls))
-        self.regret = np.zeros(num_lanes)
-        self.steps = np.zeros(num_lanes, np.int64)
-        self.started = np.zeros(num_lanes, np.bool_)
+        self.means: FloatArray = np.zeros((num_lanes, options.number))
+        self.chances: FloatArray = np.zeros((num_lanes, options.pulls))
+        self.chosen: IntArray = np.zeros((num_lanes, options.pulls), np.int64)
+        self.rewards: FloatArray = np.zeros((num_lanes, options.pulls))
+        self.regret: FloatArray = np.zeros(num_lanes)
+        self.steps: IntArray = np.zeros(num_lanes, np.int64)
+        self.started: BoolArray = np.zeros(num_lanes, np.bool_)
         self._rows = np.arange(num_lanes)
 
     def begin(

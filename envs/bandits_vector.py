@@ -80,11 +80,11 @@ class BanditsVectorEnv(LaneVectorEnv[FloatArray | None]):
     ) -> None:
         num_envs = checked_num_envs(num_envs)
         checked_vector_render_mode(render_mode)
-        self.options = BanditOptions(arms, pulls, family, show_previous)
+        self.options: BanditOptions = BanditOptions(arms, pulls, family, show_previous)
         if max_episode_steps is not None:
             limited = dataclasses.replace(self.options, pulls=max_episode_steps)
             self.options = min(self.options, limited, key=lambda options: options.pulls)
-        self.render_size = checked_size(render_size)
+        self.render_size: int = checked_size(render_size)
         self._bandits = BanditLanes(self.options, num_envs)
         spaces = action_space(self.options), observation_space(self.options)
         super().__init__(self._bandits, num_envs, render_mode, autoreset_mode, *spaces)

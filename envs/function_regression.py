@@ -108,8 +108,10 @@ class FunctionRegressionEnv(LaneEnv[Parameters | None]):
         show_target: bool = True,
         render_size: int = 512,
     ) -> None:
-        self.options = RegressionOptions(family, input_distribution, noise_std, trials, show_target)
-        self.lasts = f"trials={trials}"
+        self.options: RegressionOptions = RegressionOptions(
+            family, input_distribution, noise_std, trials, show_target
+        )
+        self.lasts: str = f"trials={trials}"
         self._lanes = RegressionLanes(self.options, 1)
         spaces = action_space(), observation_space(self.options)
         super().__init__(self._lanes, render_mode, render_size, *spaces)

@@ -130,16 +130,16 @@ class RegressionLanes:
     def __init__(self, options: RegressionOptions, num_lanes: int) -> None:
         self.options = options
         self.num_lanes = num_lanes
-        self.family = options.functions
+        self.family: FunctionFamily = options.functions
         shown = options.trials + 1
         shapes = self.family.parameter_shapes.items()
         self.parameters: Parameters = {name: np.zeros((num_lanes, *shape)) for name, shape in shapes}
-        self.inputs = np.zeros((num_lanes, shown, self.family.input_size))
-        self.values = np.zeros((num_lanes, shown))
-        self.targets = np.zeros((num_lanes, shown))
-        self.predictions = np.zeros((num_lanes, options.trials))
-        self.steps = np.zeros(num_lanes, np.int64)
-        self.started = np.zeros(num_lanes, np.bool_)
+        self.inputs: FloatArray = np.zeros((num_lanes, shown, self.family.input_size))
+        self.values: FloatArray = np.zeros((num_lanes, shown))
+        self.targets: FloatArray = np.zeros((num_lanes, shown))
+        self.predictions: FloatArray = np.zeros((num_lanes, options.trials))
+        self.steps: IntArray = np.zeros(num_lanes, np.int64)
+        self.started: BoolArray = np.zeros(num_lanes, np.bool_)
         self._rows = np.arange(num_lanes)
 
     def begin(

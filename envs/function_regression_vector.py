@@ -85,11 +85,13 @@ class FunctionRegressionVectorEnv(LaneVectorEnv[Parameters | None]):
     ) -> None:
         num_envs = checked_num_envs(num_envs)
         checked_vector_render_mode(render_mode)
-        self.options = RegressionOptions(family, input_distribution, noise_std, trials, show_target)
+        self.options: RegressionOptions = RegressionOptions(
+            family, input_distribution, noise_std, trials, show_target
+        )
         if max_episode_steps is not None:
             limited = dataclasses.replace(self.options, trials=max_episode_steps)
             self.options = min(self.options, limited, key=lambda options: options.trials)
-        self.render_size = checked_size(render_size)
+        self.render_size: int = checked_size(render_size)
         self._regression = RegressionLanes(self.options, num_envs)
         spaces = action_space(), observation_space(self.options)
         super().__init__(self._regression, num_envs, render_mode, autoreset_mode, *spaces)

@@ -64,9 +64,10 @@ class TwoLayerNetwork(FunctionFamily):
     """
 
     input_size = 2
-    target_low, target_high = 0.0, 1.0
+    target_low: float = 0.0
+    target_high: float = 1.0
     hidden_units = 10
-    parameter_shapes = {  # noqa: RUF012
+    parameter_shapes: Mapping[str, tuple[int, ...]] = {
         "hidden_weights": (hidden_units, input_size),
         "hidden_biases": (hidden_units,),
         "output_weights": (hidden_units,),
@@ -110,9 +111,11 @@ class Sinusoid(FunctionFamily):
     Source: Finn et al., Model-agnostic meta-learning, ICML 2017, section 5.1.
     """
 
-    input_low, input_high = -5.0, 5.0
-    target_low, target_high = -5.0, 5.0
-    parameter_shapes = {"amplitude": (), "phase": ()}  # noqa: RUF012
+    input_low: float = -5.0
+    input_high: float = 5.0
+    target_low: float = -5.0
+    target_high: float = 5.0
+    parameter_shapes: Mapping[str, tuple[int, ...]] = {"amplitude": (), "phase": ()}
 
     def draw(self, generators: Sequence[np.random.Generator]) -> Parameters:
         """See the base class."""
@@ -129,8 +132,9 @@ class Polynomial(FunctionFamily):
     """Cubic polynomials on [-1, 1], the coefficients uniform in [-1, 1]."""
 
     degree = 3
-    target_low, target_high = -float(degree + 1), float(degree + 1)
-    parameter_shapes = {"coefficients": (degree + 1,)}  # noqa: RUF012
+    target_low: float = -float(degree + 1)
+    target_high: float = float(degree + 1)
+    parameter_shapes: Mapping[str, tuple[int, ...]] = {"coefficients": (degree + 1,)}
 
     def draw(self, generators: Sequence[np.random.Generator]) -> Parameters:
         """See the base class; the constant coefficient comes first."""
@@ -155,9 +159,10 @@ class GaussianProcess(FunctionFamily):
     Source: Rahimi and Recht, Random features for large-scale kernel machines, NIPS 2007.
     """
 
-    target_low, target_high = -4.0, 4.0
+    target_low: float = -4.0
+    target_high: float = 4.0
     num_features = 64
-    parameter_shapes = {  # noqa: RUF012
+    parameter_shapes: Mapping[str, tuple[int, ...]] = {
         "length_scale": (),
         "amplitudes": (num_features,),
         "frequencies": (num_features,),
@@ -193,8 +198,9 @@ class Linear(FunctionFamily):
     """Planes over [-1, 1]²: two slopes and an offset, uniform in [-1, 1]."""
 
     input_size = 2
-    target_low, target_high = -3.0, 3.0
-    parameter_shapes = {"slopes": (input_size,), "offset": ()}  # noqa: RUF012
+    target_low: float = -3.0
+    target_high: float = 3.0
+    parameter_shapes: Mapping[str, tuple[int, ...]] = {"slopes": (input_size,), "offset": ()}
 
     def draw(self, generators: Sequence[np.random.Generator]) -> Parameters:
         """See the base class."""

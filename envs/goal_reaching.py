@@ -92,8 +92,10 @@ class GoalReachingEnv(LaneEnv[GoalStart]):
         random_start: bool = False,
         render_size: int = 512,
     ) -> None:
-        self.options = GoalOptions(reward, goal_radius, step_size, max_steps, show_goal, random_start)
-        self.lasts = f"max_steps={max_steps} steps"
+        self.options: GoalOptions = GoalOptions(
+            reward, goal_radius, step_size, max_steps, show_goal, random_start
+        )
+        self.lasts: str = f"max_steps={max_steps} steps"
         self._lanes = GoalLanes(self.options, 1)
         spaces = action_space(), observation_space(self.options)
         super().__init__(self._lanes, render_mode, render_size, *spaces)

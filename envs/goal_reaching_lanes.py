@@ -124,10 +124,10 @@ class GoalLanes:
     def __init__(self, options: GoalOptions, num_lanes: int) -> None:
         self.options = options
         self.num_lanes = num_lanes
-        self.goal = np.zeros((num_lanes, 2))
-        self.way = np.zeros((num_lanes, options.max_steps + 1, 2))
-        self.steps = np.zeros(num_lanes, np.int64)
-        self.started = np.zeros(num_lanes, np.bool_)
+        self.goal: FloatArray = np.zeros((num_lanes, 2))
+        self.way: FloatArray = np.zeros((num_lanes, options.max_steps + 1, 2))
+        self.steps: IntArray = np.zeros(num_lanes, np.int64)
+        self.started: BoolArray = np.zeros(num_lanes, np.bool_)
         self._rows = np.arange(num_lanes)
         self._square = options.square
 

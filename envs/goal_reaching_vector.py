@@ -86,11 +86,13 @@ class GoalReachingVectorEnv(LaneVectorEnv[GoalStart]):
     ) -> None:
         num_envs = checked_num_envs(num_envs)
         checked_vector_render_mode(render_mode)
-        self.options = GoalOptions(reward, goal_radius, step_size, max_steps, show_goal, random_start)
+        self.options: GoalOptions = GoalOptions(
+            reward, goal_radius, step_size, max_steps, show_goal, random_start
+        )
         if max_episode_steps is not None:
             limited = dataclasses.replace(self.options, max_steps=max_episode_steps)
             self.options = min(self.options, limited, key=lambda options: options.max_steps)
-        self.render_size = checked_size(render_size)
+        self.render_size: int = checked_size(render_size)
         self._reaching = GoalLanes(self.options, num_envs)
         spaces = action_space(), observation_space(self.options)
         super().__init__(self._reaching, num_envs, render_mode, autoreset_mode, *spaces)

@@ -60,7 +60,7 @@ class LaneEnv(gym.Env[Float32Array, Any], ABC, Generic[S]):
         if render_mode is not None and render_mode not in _RENDER_MODES:
             raise ValueError(f"render_mode must be None, 'human' or 'rgb_array', not {render_mode!r}")
         self.render_mode = render_mode
-        self.render_size = checked_size(render_size)
+        self.render_size: int = checked_size(render_size)
         self.action_space = action_space
         self.observation_space = observation_space
         self._one_lane = lanes

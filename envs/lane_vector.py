@@ -97,12 +97,12 @@ class LaneVectorEnv(VectorEnv[Float32Array, npt.NDArray[Any], npt.NDArray[Any]],
     ) -> None:
         self.num_envs = num_envs
         self.render_mode = render_mode
-        self.autoreset_mode = _autoreset_mode(autoreset_mode)
+        self.autoreset_mode: AutoresetMode = _autoreset_mode(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
-        self.single_action_space = action_space
-        self.single_observation_space = observation_space
-        self.action_space = batch_space(action_space, num_envs)
-        self.observation_space = batch_space(observation_space, num_envs)
+        self.single_action_space: Space[Any] = action_space
+        self.single_observation_space: Space[Any] = observation_space
+        self.action_space: Space[Any] = batch_space(action_space, num_envs)
+        self.observation_space: Space[Any] = batch_space(observation_space, num_envs)
         self._lanes = lanes
         self._generators: list[np.random.Generator] = []
 

@@ -111,13 +111,13 @@ class MetaRL(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
             raise ValueError(
                 "inner_episodes and trial_steps are both None: expected a number for at least one"
             )
-        self.inner_episodes = _checked_count("inner_episodes", inner_episodes)
-        self.trial_steps = _checked_count("trial_steps", trial_steps)
-        self.task_keys = _checked_keys(task_keys)
+        self.inner_episodes: int | None = _checked_count("inner_episodes", inner_episodes)
+        self.trial_steps: int | None = _checked_count("trial_steps", trial_steps)
+        self.task_keys: tuple[str, ...] = _checked_keys(task_keys)
         if not isinstance(reward_scale, numbers.Real) or not math.isfinite(reward_scale):
             raise ValueError(f"reward_scale must be a finite number, not {reward_scale!r}")
-        self.reward_scale = float(reward_scale)
-        self.reward_range = _checked_range(reward_range)
+        self.reward_scale: float = float(reward_scale)
+        self.reward_range: tuple[float, float] = _checked_range(reward_range)
         self.draw_task = draw_task
         self._previous_action = _ActionCode(env.action_space)
         rewards = Box(*self.reward_range, (1,), np.float32)

@@ -95,7 +95,7 @@ class WaterMazeEnv(LaneEnv[Start]):
         gymnasium.error.DependencyNotInstalled: If a frame is to be drawn and pygame is not there.
     """
 
-    metadata = LaneEnv.metadata | {"render_fps": 30}
+    metadata: dict[str, Any] = LaneEnv.metadata | {"render_fps": 30}
     caption = "water maze"
 
     def __init__(
@@ -111,10 +111,10 @@ class WaterMazeEnv(LaneEnv[Start]):
         max_steps: int = 2000,
         render_size: int = 512,
     ) -> None:
-        self.options = WaterMazeOptions(
+        self.options: WaterMazeOptions = WaterMazeOptions(
             arena, arena_size, goal_radius, step_size, goal_reward, wall_reward, max_steps
         )
-        self.lasts = f"max_steps={max_steps} steps"
+        self.lasts: str = f"max_steps={max_steps} steps"
         self._lanes = WaterMazeLanes(self.options, 1)
         self._latencies: list[int] = []
         self._trail = Trail(self.options.max_steps)

@@ -80,13 +80,13 @@ class WaterMazeVectorEnv(LaneVectorEnv[Start]):
     ) -> None:
         num_envs = checked_num_envs(num_envs)
         checked_vector_render_mode(render_mode)
-        self.options = WaterMazeOptions(
+        self.options: WaterMazeOptions = WaterMazeOptions(
             arena, arena_size, goal_radius, step_size, goal_reward, wall_reward, max_steps
         )
         if max_episode_steps is not None:
             limited = dataclasses.replace(self.options, max_steps=max_episode_steps)
             self.options = min(self.options, limited, key=lambda options: options.max_steps)
-        self.render_size = checked_size(render_size)
+        self.render_size: int = checked_size(render_size)
         self._maze = WaterMazeLanes(self.options, num_envs)
         self._trail = Trail(self.options.max_steps)
         spaces = action_space(), observation_space(self.options)

@@ -38,7 +38,7 @@ class GaussianPopulationEncoder(nn.Module):
         max_rate: float = 500.0,
     ) -> None:
         super().__init__()
-        self.output_size = num_values * neurons_per_value
+        self.output_size: int = num_values * neurons_per_value
         self.width = width
         self.max_rate = max_rate
         self.register_buffer("preferred", torch.linspace(low, high, neurons_per_value))

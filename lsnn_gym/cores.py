@@ -146,8 +146,8 @@ class LSNNCore(RecurrentCore):
     ) -> None:
         super().__init__()
         self.steps_per_observation = steps_per_observation
-        self.network = SpikingRNN(settings, input_size, generator)
-        self.readout = draw_readout(self.network, output_size, tau_readout, generator)
+        self.network: SpikingRNN = SpikingRNN(settings, input_size, generator)
+        self.readout: LeakyReadout = draw_readout(self.network, output_size, tau_readout, generator)
 
     def wired_matrices(self) -> list[WiredMatrix]:
         """Return the input, recurrent and readout matrices, where their connections or signs are managed."""
@@ -220,7 +220,7 @@ class GatedCore(RecurrentCore):
     def __init__(self, cell: nn.LSTMCell | nn.GRUCell, output_size: int) -> None:
         super().__init__()
         self.cell = cell
-        self.readout = nn.Linear(cell.hidden_size, output_size)
+        self.readout: nn.Linear = nn.Linear(cell.hidden_size, output_size)
 
     def initial_state(self, batch_size: int) -> tuple[Tensor, ...]:
         """Return the rest state: one tensor ``[B, H]`` of a GRU, two of an LSTM."""

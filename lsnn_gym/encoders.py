@@ -56,7 +56,7 @@ class PictureEncoder(nn.Module):
         # PyTorch's own initialisation takes no generator; fork so that the caller's draws stay its own.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-            self.layers = _layers(shape, channels, features)
+            self.layers: nn.Sequential = _layers(shape, channels, features)
         scaling = nn.LayerNorm(features)
         nn.init.constant_(scaling.weight, scale)
         self.layers.append(scaling)

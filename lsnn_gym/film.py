@@ -52,7 +52,7 @@ class FilmWriter:
     """
 
     def __init__(self, path: str | Path, fps: float = 30):
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._suffix = self.path.suffix.lower()
         if self._suffix not in _ENCODING:
             raise UserError(f"{path}: {unknown('film format', self.path.suffix, _ENCODING)}")

@@ -109,11 +109,11 @@ class LeakyReadout(nn.Module):
         feedback: Feedback = Feedback.SYMMETRIC,
     ) -> None:
         super().__init__()
-        self.kappa = math.exp(-dt / tau)
+        self.kappa: float = math.exp(-dt / tau)
         shape = (num_outputs, num_neurons)
-        self.weight = nn.Parameter(initial_weight(shape, generator, scale, wiring))
+        self.weight: nn.Parameter = nn.Parameter(initial_weight(shape, generator, scale, wiring))
         self.register_buffer("sign", None if wiring is None else wiring.sign)
-        self.bias = nn.Parameter(torch.zeros(num_outputs))
+        self.bias: nn.Parameter = nn.Parameter(torch.zeros(num_outputs))
         if feedback is Feedback.ADAPTIVE:
             self.feedback_weight = nn.Parameter(initial_weight(shape, generator))
         else:

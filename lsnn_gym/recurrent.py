@@ -170,7 +170,7 @@ class SpikingRNN(nn.Module):
         self._model = settings.cell_model
         self._engine = choose_engine(settings.engine, self._model)
         self.input_size = input_size
-        self.num_neurons = settings.num_neurons
+        self.num_neurons: int = settings.num_neurons
         population = draw_population(
             num_regular=settings.regular_neurons,
             num_adaptive=settings.adaptive_neurons,
@@ -184,10 +184,10 @@ class SpikingRNN(nn.Module):
         )
         for name, values in population._asdict().items():
             self.register_buffer(name, values)
-        self.signs = self._neuron_signs()
+        self.signs: Tensor | None = self._neuron_signs()
         input_wiring, recurrent_wiring = self._draw_wirings(generator)
-        self.input_synapses = self._make_input_synapses(input_size, generator, input_wiring)
-        self.recurrent_synapses = Synapses(
+        self.input_synapses: Synapses = self._make_input_synapses(input_size, generator, input_wiring)
+        self.recurrent_synapses: Synapses = Synapses(
             self.num_neurons,
             self.num_neurons,
             settings.delay,

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -72,7 +73,7 @@ class WiredOptimizer(Optimizer, ABC):
         self._group_index = _checked_groups(inner, matrices)
         super().__init__(inner.param_groups, inner.defaults)
         self.inner = inner
-        self.matrices = tuple(matrices)
+        self.matrices: tuple[WiredMatrix, ...] = tuple(matrices)
         self.generator = generator
         self._budget = budget
         self._share_groups()
@@ -185,8 +186,8 @@ class WiredOptimizer(Optimizer, ABC):
 
     def _share_groups(self) -> None:
         # One set of groups and state, so that a schedule set here is what the inner optimiser uses.
-        self.param_groups = self.inner.param_groups
-        self.state = self.inner.state
+        self.param_groups: list[dict[str, Any]] = self.inner.param_groups
+        self.state: defaultdict[Tensor, Any] = self.inner.state
 
     def _weight(self, index: int) -> Tensor:
         return self._wirings[index].weight(keep_signs=self.matrices[index].keep_signs)
@@ -275,9 +276,9 @@ class DeepR(WiredOptimizer):
         reconnect: bool = True,
     ) -> None:
         self.reconnect = reconnect
-        self.reconnected = [0] * len(matrices)
+        self.reconnected: list[int] = [0] * len(matrices)
         signed = [replace(matrix, keep_signs=True) for matrix in matrices]
-        self.budget = connection_budget([(each.weight.numel(), each.connectivity) for each in matrices])
+        self.budget: int = connection_budget([(each.weight.numel(), each.connectivity) for each in matrices])
         super().__init__(inner, signed, generator, budget=self.budget)
 
     def _start(self, matrix: WiredMatrix) -> Wiring:

@@ -45,7 +45,9 @@ class Synapses(nn.Module):
     ) -> None:
         super().__init__()
         low, high = delay_range
-        self.weight = nn.Parameter(initial_weight((num_post, num_pre), generator, scale, wiring))
+        self.weight: nn.Parameter = nn.Parameter(
+            initial_weight((num_post, num_pre), generator, scale, wiring)
+        )
         self.register_buffer("sign", None if wiring is None else wiring.sign)
         self.max_delay = high
         delays = torch.randint(low - 1, high, (num_post, num_pre), generator=generator)

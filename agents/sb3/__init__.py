@@ -4,8 +4,8 @@ from __future__ import annotations
 
 try:
     from sb3_contrib import RecurrentPPO
-except ImportError as error:
-    raise ImportError(f"{error}: pip install 'lsnn-gym[sb3]'") from None
+except ImportError as _error:
+    raise ImportError(f"{_error}: pip install 'lsnn-gym[sb3]'") from None
 
 from lsnn_gym.agents.sb3.core import CoreSettings, SpikingCore
 from lsnn_gym.agents.sb3.features import SpikingFeaturesExtractor

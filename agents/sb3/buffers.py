@@ -30,8 +30,8 @@ class _Sequences:
     def __init__(
         self,
         buffer_size: int,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
         *,
         sequence_length: int,
         state_size: int,
@@ -126,12 +126,12 @@ class SequenceBuffer(_Sequences, RecurrentRolloutBuffer):
         kwargs: As for ``RolloutBuffer``; ``n_envs`` is needed.
     """
 
-    plain = RolloutBuffer
-    samples = RecurrentRolloutBufferSamples
+    plain: ClassVar[type[RolloutBuffer]] = RolloutBuffer
+    samples: ClassVar[Any] = RecurrentRolloutBufferSamples
 
 
 class DictSequenceBuffer(_Sequences, RecurrentDictRolloutBuffer):
     """``SequenceBuffer`` for observations that are dictionaries."""
 
-    plain = DictRolloutBuffer
-    samples = RecurrentDictRolloutBufferSamples
+    plain: ClassVar[type[RolloutBuffer]] = DictRolloutBuffer
+    samples: ClassVar[Any] = RecurrentDictRolloutBufferSamples

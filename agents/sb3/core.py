@@ -108,17 +108,19 @@ class SpikingCore(nn.Module):
         # PyTorch's generator is the one that Stable-Baselines3 seeds.
         generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
         self.input_size = input_size
-        self.settings = settings.of_size(num_neurons)
+        self.settings: CoreSettings = settings.of_size(num_neurons)
         sizes = [input_size + settings.bias, *[num_neurons + settings.bias] * (num_layers - 1)]
-        self.networks = nn.ModuleList(SpikingRNN(self.settings, size, generator) for size in sizes)
+        self.networks: nn.ModuleList = nn.ModuleList(
+            SpikingRNN(self.settings, size, generator) for size in sizes
+        )
         taus = draw_in_range(settings.tau_readout, num_neurons, generator)
         self.kappa: Tensor
         self.register_buffer("kappa", decay(taus, settings.dt).to(torch.get_default_dtype()))
         self.num_layers = 1
         self._sizes = [SpikingState.zeros(1, num_neurons, settings.delay[1]).pack().shape[1]] * num_layers
         self._sizes.append(num_neurons)
-        self.hidden_size = sum(self._sizes)
-        self.rates_hz = torch.zeros(num_layers)
+        self.hidden_size: int = sum(self._sizes)
+        self.rates_hz: Tensor = torch.zeros(num_layers)
 
     def forward(self, features: Tensor, state: Tensor, episode_start: Tensor) -> tuple[Tensor, Tensor]:
         """Run T environment steps of B episodes.

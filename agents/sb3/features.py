@@ -58,7 +58,7 @@ class SpikingFeaturesExtractor(BaseFeaturesExtractor):
 
     def __init__(
         self,
-        observation_space: spaces.Space,
+        observation_space: spaces.Space[Any],
         features_dim: int = 64,
         *,
         layers: int = 1,
@@ -72,7 +72,7 @@ class SpikingFeaturesExtractor(BaseFeaturesExtractor):
             raise ValueError(unknown("rule", rule, get_args(Rule)))
         if recurrent and rule in LAYERED:
             raise ValueError(f"recurrent is True: expected False, as {rule} is for feedforward layers")
-        self.front = _front(observation_space)
+        self.front: BaseFeaturesExtractor = _front(observation_space)
         self.steps = steps
         inputs = self.front.features_dim
         if rule in LAYERED:

@@ -34,7 +34,7 @@ class SampledSchedule:
     """
 
     def __init__(self, values: Sequence[float]) -> None:
-        self.values = [float(value) for value in values]
+        self.values: list[float] = [float(value) for value in values]
 
     def __call__(self, progress_remaining: float) -> float:
         """Return the value at a share of the training that is left, from 1 to 0."""

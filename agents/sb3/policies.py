@@ -47,8 +47,8 @@ class MlpLsnnPolicy(RecurrentActorCriticPolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
         lr_schedule: Schedule,
         *,
         lstm_hidden_size: int = 256,
@@ -75,15 +75,15 @@ class MlpLsnnPolicy(RecurrentActorCriticPolicy):
             **kwargs,
         )
         self.n_lstm_layers = n_lstm_layers
-        self.lsnn_kwargs = dict(lsnn_kwargs or {})
-        self.joint = shared_lstm and settings.joint_critic
+        self.lsnn_kwargs: dict[str, Any] = dict(lsnn_kwargs or {})
+        self.joint: bool = shared_lstm and settings.joint_critic
         sizes = (self.features_dim, lstm_hidden_size, n_lstm_layers, settings)
         self.lstm_actor = SpikingCore(*sizes).to(self.device)
         if enable_critic_lstm:
             self.lstm_critic = SpikingCore(*sizes).to(self.device)
-        self.lstm_hidden_state_shape = (1, 1, self.lstm_actor.hidden_size)
+        self.lstm_hidden_state_shape: tuple[int, int, int] = (1, 1, self.lstm_actor.hidden_size)
         # The stock one holds the parameters of the LSTMs that were here.
-        self.optimizer = wired(
+        self.optimizer: torch.optim.Optimizer = wired(
             self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs),  # type: ignore[call-arg]
             [matrix for core in self.cores() for matrix in core.wired_matrices()],
             settings.wiring.kind,
@@ -178,10 +178,10 @@ class MlpLsnnPolicy(RecurrentActorCriticPolicy):
 class CnnLsnnPolicy(MlpLsnnPolicy):
     """``MlpLsnnPolicy`` behind a convolutional network, for images."""
 
-    usual_features_extractor = NatureCNN
+    usual_features_extractor: ClassVar[type[BaseFeaturesExtractor]] = NatureCNN
 
 
 class MultiInputLsnnPolicy(MlpLsnnPolicy):
     """``MlpLsnnPolicy`` for observations that are dictionaries, images among them or not."""
 
-    usual_features_extractor = CombinedExtractor
+    usual_features_extractor: ClassVar[type[BaseFeaturesExtractor]] = CombinedExtractor

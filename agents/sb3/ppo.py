@@ -60,7 +60,8 @@ class SpikingRecurrentPPO(RecurrentPPO):
                 "derived from one; RecurrentPPO takes the others"
             )
         as_dict = isinstance(self.observation_space, spaces.Dict)
-        self.rollout_buffer = (DictSequenceBuffer if as_dict else SequenceBuffer)(
+        buffer = DictSequenceBuffer if as_dict else SequenceBuffer
+        self.rollout_buffer: DictSequenceBuffer | SequenceBuffer = buffer(
             self.n_steps,
             self.observation_space,
             self.action_space,

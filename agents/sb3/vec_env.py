@@ -12,7 +12,7 @@ from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.vec_env import VecEnv
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs
 
 from lsnn_gym.agents.sb3.lane_infos import LaneInfo
 
@@ -47,7 +47,7 @@ class GymnasiumVecEnv(VecEnv):
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
-        self.env = _checked(env)
+        self.env: VectorEnv[Any, Any, Any] = _checked(env)
         self._actions: npt.NDArray[Any] | None = None
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
@@ -63,7 +63,7 @@ class GymnasiumVecEnv(VecEnv):
         observations, infos = self.env.reset(seed=seeds, options=options)
         self._reset_seeds()
         self._reset_options()
-        self.reset_infos = [LaneInfo(infos, lane) for lane in range(self.num_envs)]
+        self.reset_infos: list[dict[str, Any]] = [LaneInfo(infos, lane) for lane in range(self.num_envs)]
         return observations
 
     def set_options(self, options: list[dict[str, Any]] | dict[str, Any] | None = None) -> None:
@@ -91,7 +91,7 @@ class GymnasiumVecEnv(VecEnv):
         """Keep ``actions`` ``[n, …]`` for ``step_wait``."""
         self._actions = actions
 
-    def step_wait(self) -> VecEnvStepReturn:
+    def step_wait(self) -> tuple[VecEnvObs, npt.NDArray[Any], npt.NDArray[Any], list[dict[str, Any]]]:
         """Take the step; return observations ``[n, …]``, rewards ``[n]``, ends ``[n]`` and a list of infos."""
         if self._actions is None:
             raise RuntimeError("there are no actions to take a step with: call step_async before step_wait")

@@ -66,7 +66,7 @@ class DenseProducts(Layer):
     """
 
     def __init__(self, by_input: Tensor, recurrent: Tensor, *, at_once: bool) -> None:
-        self.weights = (by_input, recurrent)
+        self.weights: Sequence[Tensor] = (by_input, recurrent)
         self.at_once = at_once
 
     def learn(self, inputs: Tensor, by_outputs: Tensor) -> Tensor:

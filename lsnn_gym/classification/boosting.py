@@ -24,8 +24,8 @@ class Boost:
 
     def __init__(self, labels: Tensor) -> None:
         self.labels = labels
-        self.weights = labels.new_ones(len(labels)).float()
-        self.decided = labels.clone()
+        self.weights: Tensor = labels.new_ones(len(labels)).float()
+        self.decided: Tensor = labels.clone()
 
     def end_epoch(self) -> float:
         """Let the weights grow by what was decided; return the largest."""

@@ -81,7 +81,7 @@ class CodedImages(Examples):
         self.numbers = numbers
         self.shift = shift
         self.flip = flip
-        self.shape = tuple(images.shape[1:])
+        self.shape: tuple[int, ...] = tuple(images.shape[1:])
 
     def inputs(self, index: Tensor, seed: int, share: Share | None = None) -> Tensor:
         """Return the coded images."""

@@ -115,8 +115,8 @@ class ClassificationTrainer:
         self.settings = settings
         self.evaluation_batch_size = evaluation_batch_size
         self.seed = seed
-        self.finished_iterations = 0
-        self.optimizer = make_optimizer(
+        self.finished_iterations: int = 0
+        self.optimizer: torch.optim.Optimizer = make_optimizer(
             network,
             (),
             learning_rate=settings.learning_rate,

@@ -13,7 +13,10 @@ from lsnn_gym.data.archives import Limits
 from lsnn_gym.data.checksums import Problem, cannot_read
 from lsnn_gym.errors import UserError, unknown
 
-FILES = {"train": tuple(f"data_batch_{number}.bin" for number in range(1, 6)), "test": ("test_batch.bin",)}
+FILES: dict[str, tuple[str, ...]] = {
+    "train": tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
+    "test": ("test_batch.bin",),
+}
 _PIXELS, _CLASSES, _PER_FILE = 3 * 32 * 32, 10, 10_000
 
 

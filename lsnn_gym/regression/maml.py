@@ -71,7 +71,7 @@ class MAML:
         if weights is None:
             generator = torch.Generator().manual_seed(derived_seed(seed, "maml weights"))
             weights = _initial_weights(family.input_size, settings.hidden_units, generator)
-        self.weights = weights
+        self.weights: Weights = weights
 
     def train(self, functions: int, *, show_progress: bool = False) -> list[float]:
         """Meta-train on so many functions, rounded to whole batches; return the error of each batch after its step."""

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lsnn_gym.coding import GaussianPopulationEncoder, bernoulli_spikes, expected_spikes
-from lsnn_gym.cores import CoreName, make_core
+from lsnn_gym.cores import CoreName, RecurrentCore, make_core
 from lsnn_gym.lanes import Share
 from lsnn_gym.recurrent import NetworkSettings
 from lsnn_gym.regression.episodes import Episodes, FloatArray, RegressionSettings
@@ -100,17 +100,17 @@ class RegressionNetwork(nn.Module):
         super().__init__()
         family = regression.functions
         self.network_settings = network
-        self.steps = model.steps_per_observation if model.core == "lsnn" else 1
+        self.steps: int = model.steps_per_observation if model.core == "lsnn" else 1
         self._coding = model.coding
         self._input_range = (family.input_low, family.input_high)
         self._target_range = (family.target_low, family.target_high)
-        self.encoder = GaussianPopulationEncoder(
+        self.encoder: GaussianPopulationEncoder = GaussianPopulationEncoder(
             family.input_size + 1,
             model.coding.neurons_per_value,
             width=model.coding.width,
             max_rate=model.coding.max_rate,
         )
-        self.core = make_core(
+        self.core: RecurrentCore = make_core(
             model.core,
             network,
             self.encoder.output_size,

@@ -74,11 +74,13 @@ class RegressionTrainer:
         self._share = share_of(settings.batch_size, "train.batch_size")
         broadcast_weights(network)
         self.network = network
-        self.regression = regression.model_copy(update={"trials": settings.trials or regression.trials})
+        self.regression: RegressionSettings = regression.model_copy(
+            update={"trials": settings.trials or regression.trials}
+        )
         self.settings = settings
         self.seed = seed
-        self.finished_iterations = 0
-        self.optimizer = make_optimizer(
+        self.finished_iterations: int = 0
+        self.optimizer: torch.optim.Optimizer = make_optimizer(
             network,
             network.wired_matrices(),
             learning_rate=settings.learning_rate,

@@ -28,7 +28,7 @@ class Classifier(nn.Module, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self.draws = LaneDraws()
+        self.draws: LaneDraws = LaneDraws()
         self.fan_outs: list[Tensor] = []
 
     @property

@@ -113,6 +113,7 @@ def _load() -> tuple[dict[tuple[str, torch.dtype], Any], str | None]:
     return found, None
 
 
+unavailable: str | None
 _KERNELS, unavailable = _load()
 """``unavailable``: why the kernels cannot be used here, or None."""
 

@@ -164,7 +164,7 @@ class LayeredNetwork(nn.Module):
 
     def __init__(self, layers: Iterable[nn.Module]) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(layers)
+        self.layers: nn.ModuleList = nn.ModuleList(layers)
         if not len(self.layers):
             raise ValueError("a network of no layers: expected at least one")
 

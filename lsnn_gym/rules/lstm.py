@@ -67,8 +67,8 @@ class LSTMClassifier(Classifier):
     def __init__(self, inputs: int, sizes: list[int], num_classes: int, by_rows: bool) -> None:
         super().__init__()
         below = [inputs, *sizes[:-1]]
-        self.layers = nn.ModuleList(nn.LSTM(*each) for each in zip(below, sizes, strict=True))
-        self.readout = nn.Linear(sizes[-1], num_classes)
+        self.layers: nn.ModuleList = nn.ModuleList(nn.LSTM(*each) for each in zip(below, sizes, strict=True))
+        self.readout: nn.Linear = nn.Linear(sizes[-1], num_classes)
         self.by_rows = by_rows
 
     def forward(self, inputs: Tensor) -> tuple[Signal, ...]:

@@ -126,12 +126,14 @@ class SupervisedEnv(gym.Env[Float32Array, Any]):
             raise ValueError(f"render_mode must be None, not {render_mode!r}")
         if split not in _SPLITS:
             raise ValueError(f"split must be 'train', 'validation' or 'test', not {split!r}")
-        self.render_mode = None
+        self.render_mode: str | None = None
         self.split = split
-        self.task = _shared_task(task, dict(options or {}))
+        self.task: Task = _shared_task(task, dict(options or {}))
         low, high = self.task.input_range
-        self.observation_space = gym.spaces.Box(low, high, (self.task.input_size,), np.float32)
-        self.action_space = gym.spaces.Discrete(self.task.num_classes)
+        self.observation_space: gym.Space[Any] = gym.spaces.Box(
+            low, high, (self.task.input_size,), np.float32
+        )
+        self.action_space: gym.Space[Any] = gym.spaces.Discrete(self.task.num_classes)
         self._sequences = None if split == "train" else _Sequences(self.task, split)  # type: ignore[arg-type]
         self._following = 0
         self._inputs: Float32Array | None = None

@@ -165,12 +165,12 @@ class EvidenceTask(Task):
     """Evidence accumulation as ``draw_batch`` draws it; the last window asks."""
 
     num_classes = 2
-    input_range = (0.0, 1.0)
+    input_range: tuple[float, float] = (0.0, 1.0)
     figure = "decision_error"
 
     def __init__(self, settings: EvidenceSettings) -> None:
         self.settings = settings
-        self.input_size = NUM_GROUPS * settings.group_size
+        self.input_size: int = NUM_GROUPS * settings.group_size
 
     def training_batch(self, size: int, number: int, seed: int) -> Batch:
         """Draw a batch."""

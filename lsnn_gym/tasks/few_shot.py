@@ -88,15 +88,15 @@ class FewShotTask(Task):
     with ``feedback``, first the label, alone or beside the drawing that it belongs to, and then the new drawing.
     """
 
-    group_name = "presentation"
+    group_name: str | None = "presentation"
 
     def __init__(self, settings: FewShotSettings) -> None:
         self.settings = settings
-        self.num_classes = settings.ways
+        self.num_classes: int = settings.ways
         side = 28 // settings.pooling
-        self.picture_shape = (side, side)
-        self.input_size = side**2 + settings.ways
-        self.input_range = (-math.inf, math.inf) if settings.standardise else (0.0, 1.0)
+        self.picture_shape: tuple[int, int] | None = (side, side)
+        self.input_size: int = side**2 + settings.ways
+        self.input_range: tuple[float, float] = (-math.inf, math.inf) if settings.standardise else (0.0, 1.0)
         self._loaded: dict[str, np.ndarray] = {}
         self._scale: tuple[Tensor, Tensor] | None = None
 

@@ -208,12 +208,12 @@ class SequentialImagesTask(Task):
     """
 
     num_classes = 10
-    input_range = (0.0, 1.0)
+    input_range: tuple[float, float] = (0.0, 1.0)
 
     def __init__(self, settings: SequentialImagesSettings) -> None:
         self.settings = settings
         cue_channel = int(settings.cue_units > 0)
-        self.input_size = {
+        self.input_size: int = {
             "threshold-crossing": settings.channels,
             "grey": 1 + cue_channel,
             "rows": settings.side + cue_channel,

@@ -80,9 +80,9 @@ class SpokenDigitsTask(Task):
     def __init__(self, settings: SpokenDigitsSettings) -> None:
         self.settings = settings
         spiking = settings.coding == "crossings"
-        self.input_size = settings.coefficients * (2 * settings.levels if spiking else 1)
+        self.input_size: int = settings.coefficients * (2 * settings.levels if spiking else 1)
         if spiking:
-            self.input_range = (0.0, 1.0)
+            self.input_range: tuple[float, float] = (0.0, 1.0)
         self._loaded: dict[str, tuple[Tensor, Tensor]] = {}
 
     def training_batch(self, size: int, number: int, seed: int) -> Batch:

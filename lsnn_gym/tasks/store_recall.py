@@ -211,12 +211,12 @@ class StoreRecallTask(Task):
     """Store-recall as ``draw_batch`` draws it: a window is a symbol, and the recalls ask."""
 
     num_classes = 2
-    input_range = (0.0, 1.0)
+    input_range: tuple[float, float] = (0.0, 1.0)
     figure = "recall_error"
 
     def __init__(self, settings: StoreRecallSettings) -> None:
         self.settings = settings
-        self.input_size = settings.num_inputs
+        self.input_size: int = settings.num_inputs
 
     def training_batch(self, size: int, number: int, seed: int) -> Batch:
         """Draw a batch."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lsnn_gym.cores import draw_readout, wired_matrices
 from lsnn_gym.lanes import Share
+from lsnn_gym.readouts import LeakyReadout
 from lsnn_gym.recurrent import SpikingRNN
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
@@ -44,7 +45,9 @@ class AuxiliaryHead(nn.Module):
         self.settings = settings
         self.task: Task = settings.task.make()
         self.encoder: Synapses = network.further_input_synapses(self.task.input_size, generator)
-        self.readout = draw_readout(network, self.task.num_classes, settings.tau_readout, generator)
+        self.readout: LeakyReadout = draw_readout(
+            network, self.task.num_classes, settings.tau_readout, generator
+        )
 
     def forward(self, network: SpikingRNN, batch: Batch, noise: Tensor | None) -> Tensor:
         """Return readouts ``[T, B, K]`` of a batch, the network starting at rest."""
@@ -75,7 +78,7 @@ class AuxiliaryTasks(nn.Module):
     ) -> None:
         super().__init__()
         self.seed = seed
-        self.heads = nn.ModuleDict()
+        self.heads: nn.ModuleDict = nn.ModuleDict()
         for each in settings:
             name = each.task.kind
             count = sum(other.partition("#")[0] == name for other in self.heads)

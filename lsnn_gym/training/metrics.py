@@ -36,7 +36,7 @@ class MetricsLog:
     """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._rewrite(until=None, key="")
         self._file = self._opened()
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from lsnn_gym.cores import CoreName, CoreOutput, LSNNCore, make_core
+from lsnn_gym.cores import CoreName, CoreOutput, LSNNCore, RecurrentCore, make_core
 from lsnn_gym.encoders import EncoderName, PictureEncoder
 from lsnn_gym.recurrent import NetworkSettings
 from lsnn_gym.seeding import derived_seed
@@ -135,8 +135,8 @@ class TaskNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.network_settings = network
-        self.encoder = model.make_encoder(task, generator)
-        self.core = make_core(
+        self.encoder: PictureEncoder | None = model.make_encoder(task, generator)
+        self.core: RecurrentCore = make_core(
             model.core,
             network,
             task.input_size if self.encoder is None else self.encoder.encoded_size(task.input_size),
@@ -211,8 +211,8 @@ class SupervisedTrainer:
         self.task = task
         self.settings = settings
         self.seed = seed
-        self.finished_iterations = 0
-        self.optimizer = make_optimizer(
+        self.finished_iterations: int = 0
+        self.optimizer: torch.optim.Optimizer = make_optimizer(
             network,
             network.wired_matrices(),
             learning_rate=settings.learning_rate,

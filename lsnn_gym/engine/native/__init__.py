@@ -19,6 +19,7 @@ from lsnn_gym.engine.native.memory import POOL
 from lsnn_gym.engine.native.session import Session
 from lsnn_gym.neurons import LSNN, CellModel, NeuronParameters, SpikingState
 
+unavailable: str | None
 _LIBRARY, unavailable = library.load()
 """``unavailable``: why the engine cannot be used here, or None."""
 

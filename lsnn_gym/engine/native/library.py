@@ -180,7 +180,7 @@ class PreparedWeights:
         num_neurons = len(weight) // num_delays
         num_inputs = weight.shape[1] - num_neurons
         self._release = functions.release
-        self.handle = functions.prepare(weight.data_ptr(), num_inputs, num_neurons, num_delays, lanes)
+        self.handle: Any = functions.prepare(weight.data_ptr(), num_inputs, num_neurons, num_delays, lanes)
         if not self.handle:
             raise MemoryError(f"no memory for weights {tuple(weight.shape)} in the native engine's form")
 

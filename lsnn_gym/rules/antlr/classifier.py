@@ -128,7 +128,7 @@ class AntlrClassifier(Classifier):
         if targets is not None:
             self.register_buffer("targets", targets)
         stops_early = settings.stops_early and settings.loss == "latency"
-        self.network = AntlrNetwork(layers, stops_early=stops_early)
+        self.network: AntlrNetwork = AntlrNetwork(layers, stops_early=stops_early)
 
     def forward(self, inputs: Tensor) -> tuple[Signal, ...]:
         """Return spikes and their timing of each layer, of n <= T steps."""

@@ -70,8 +70,8 @@ class SpikingLayer(AntlrLayer):
     def __init__(self, synapses: Synapses, weight: Tensor, neuron: AntlrNeuron, rule: AntlrRule) -> None:
         super().__init__()
         self.synapses = synapses
-        self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(weight.new_zeros(len(weight)))
+        self.weight: nn.Parameter = nn.Parameter(weight)
+        self.bias: nn.Parameter = nn.Parameter(weight.new_zeros(len(weight)))
         self.neuron = neuron
         self.rule = rule
 

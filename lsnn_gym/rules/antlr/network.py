@@ -26,7 +26,7 @@ class AntlrNetwork(nn.Module):
 
     def __init__(self, layers: Iterable[AntlrLayer], *, stops_early: bool = False) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(layers)
+        self.layers: nn.ModuleList = nn.ModuleList(layers)
         if not len(self.layers) or not isinstance(self.layers[-1], SpikingLayer):
             raise ValueError(
                 "the last layer of a network has no neurons: expected a dense layer or a convolution"

@@ -163,7 +163,9 @@ class STRSBPClassifier(Classifier):
         super().__init__()
         self.settings = settings
         self.network = network
-        self.penalty = ExponentialPenalty(settings.penalty, settings.penalty_beta, settings.penalty_limit)
+        self.penalty: ExponentialPenalty = ExponentialPenalty(
+            settings.penalty, settings.penalty_beta, settings.penalty_limit
+        )
 
     @property
     def sums_loss(self) -> bool:

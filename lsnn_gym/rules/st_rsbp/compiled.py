@@ -53,6 +53,7 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
     return library, None
 
 
+unavailable: str | None
 _LIBRARY, unavailable = _load()
 """``unavailable``: why the kernels cannot be used here, or None."""
 

@@ -61,9 +61,9 @@ class SpikingLayer(nn.Module):
         if inhibition and not isinstance(synapses, DenseSynapses):
             raise ValueError(f"inhibition is {inhibition}: expected 0 in a layer that is not dense")
         self.synapses = synapses
-        self.weight = nn.Parameter(weight)
+        self.weight: nn.Parameter = nn.Parameter(weight)
         self.neuron = neuron
-        self.rule = RSBPRule() if rule is None else rule
+        self.rule: RSBPRule = RSBPRule() if rule is None else rule
         self.inhibition = inhibition
         self.is_output = is_output
 

@@ -32,7 +32,7 @@ class SpikingPool(nn.Module):
             raise ValueError(f"window is {window}: expected at least 1 pixel")
         self.window = window
         self.neuron = neuron
-        self.is_continuous = rule is not None and rule.continuous_psp
+        self.is_continuous: bool = rule is not None and rule.continuous_psp
 
     def forward(self, signal: Signal) -> Signal:
         """Return spikes ``[T, B, C, H / window, W / window]``.

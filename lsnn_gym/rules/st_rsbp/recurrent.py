@@ -66,12 +66,12 @@ class RecurrentLayer(nn.Module):
                 f"recurrent_weight is {tuple(recurrent_weight.shape)}: "
                 f"expected {(len(weight), len(weight))} as the weight is {tuple(weight.shape)}"
             )
-        self.synapses = DenseSynapses()
-        self.weight = nn.Parameter(weight)
-        self.recurrent_weight = nn.Parameter(recurrent_weight)
+        self.synapses: DenseSynapses = DenseSynapses()
+        self.weight: nn.Parameter = nn.Parameter(weight)
+        self.recurrent_weight: nn.Parameter = nn.Parameter(recurrent_weight)
         self.register_buffer("mask", recurrent_weight != 0)
         self.neuron = neuron
-        self.rule = RSBPRule() if rule is None else rule
+        self.rule: RSBPRule = RSBPRule() if rule is None else rule
         self._links: tuple[tuple[int, int], Links] | None = None
 
     def forward(self, signal: Signal) -> Signal:

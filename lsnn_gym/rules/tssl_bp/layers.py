@@ -67,7 +67,7 @@ class SpikingLayer(nn.Module):
     def __init__(self, synapses: Synapses, weight: Tensor, neuron: TSSLNeuron) -> None:
         super().__init__()
         self.synapses = synapses
-        self.weight = nn.Parameter(weight)
+        self.weight: nn.Parameter = nn.Parameter(weight)
         self.neuron = neuron
 
     def forward(self, signal: Signal) -> Signal:
