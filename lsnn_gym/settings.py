@@ -121,27 +121,28 @@ _CHOICES = {"literal_error", "enum"}
 _TAGS = {"union_tag_invalid", "union_tag_not_found"}
 
 
-def validate(model: type[S], mapping: Mapping[str, Any], source: str) -> S:
+def validate(model: type[S], mapping: Mapping[str, Any], source: str = "") -> S:
     """Turn plain data into settings.
 
     Args:
         model: The settings to make.
         mapping: Nested plain data, as :func:`read_yaml` gives it.
-        source: Where it comes from, e.g. the file's path; begins the message.
+        source: Where it comes from, e.g. the file's path; begins the message, where it is given.
 
     Raises:
         UserError: One line about the first problem (unknown keys first: a misspelt key explains a missing
             one), and how many there are besides.
     """
+    start = f"{source}: " if source else ""
     # As JSON, because pydantic's strictness then still lets a list be a tuple and text be a path or an enum.
     try:
         text = json.dumps(mapping)
     except (RecursionError, ValueError):
-        raise UserError(f"{source}: nested too deeply") from None
+        raise UserError(f"{start}nested too deeply") from None
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
-        raise UserError(f"{source}: {_describe(model, error)}") from None
+        raise UserError(f"{start}{_describe(model, error)}") from None
 
 
 @dataclass(frozen=True)

@@ -58,4 +58,4 @@ def make_task(name: str, /, **options: Any) -> Task:
     """
     if options.get("kind", name) != name:
         raise UserError(f"task: kind is {options['kind']!r}, expected the name of the task, {name!r}")
-    return validate(_TaskSection, {"task": {**options, "kind": name}}, "task").task.make()
+    return validate(_TaskSection, {"task": {**options, "kind": name}}).task.make()

@@ -16,12 +16,14 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from lsnn_gym.data import digits, fashion_mnist, mnist
+from lsnn_gym.errors import UserError
 from lsnn_gym.settings import Settings
 from lsnn_gym.tasks.coding import crossings
 from lsnn_gym.tasks.scoring import block_means
 from lsnn_gym.tasks.task import IGNORED, Batch, Split, Task, generator_for, shuffled_indices, slices
 
 CUE_STEPS = 56  # twice the 28 pixels of a row
+_VALIDATION_IMAGES = 5000
 
 
 def threshold_crossings(
@@ -162,8 +164,10 @@ class SequentialImagesSettings(Settings):
         ge=0,
         description="by up to how many pixels images are moved at random, each way, when trained on",
     )
-    validation_images: int = Field(
-        default=5000, ge=1, description="the first of the training images, not trained on"
+    validation_images: int | None = Field(
+        default=None,
+        ge=1,
+        description="the first of the training images, not trained on; by default 5000, or a fifth of fewer than 25000",
     )
 
     def make(self) -> SequentialImagesTask:
@@ -241,7 +245,7 @@ class SequentialImagesTask(Task):
         if split not in self._loaded:
             load = {"mnist": mnist, "fashion-mnist": fashion_mnist, "digits": digits}[self.settings.data]
             images, labels = load("test" if split == "test" else "train")
-            held_out = min(self.settings.validation_images, len(images) // 5)
+            held_out = self._held_out(len(images)) if split != "test" else 0
             part = {"train": slice(held_out, None), "validation": slice(held_out), "test": slice(None)}[split]
             brightest = 16 if self.settings.data == "digits" else 255
             grey = torch.from_numpy(
@@ -249,6 +253,22 @@ class SequentialImagesTask(Task):
             )
             self._loaded[split] = grey, torch.from_numpy(labels[part])
         return self._loaded[split]
+
+    def _held_out(self, num_images: int) -> int:
+        """Return how many of the training images are for validation.
+
+        Raises:
+            UserError: None are left to train on.
+        """
+        asked = self.settings.validation_images
+        if asked is None:
+            return min(_VALIDATION_IMAGES, num_images // 5)
+        if asked >= num_images:
+            raise UserError(
+                f"task.validation_images is {asked}: expected less than the {num_images} training images of "
+                f"{self.settings.data}, or nothing for {min(_VALIDATION_IMAGES, num_images // 5)}"
+            )
+        return asked
 
     def _batch(self, images: Tensor, labels: Tensor) -> Batch:
         settings = self.settings

@@ -369,13 +369,13 @@ def test_ppo_learns_for_a_while():
     [
         (
             {"task": "store-recal"},
-            "task: unknown task.kind 'store-recal': did you mean 'store-recall'? there is evidence-accumulation, ",
+            "unknown task.kind 'store-recal': did you mean 'store-recall'? there is evidence-accumulation, ",
         ),
         (
             {"options": {"lenght": 5}},
-            "task: unknown key 'task.lenght': did you mean 'task.length'? task has ",
+            "unknown key 'task.lenght': did you mean 'task.length'? task has ",
         ),
-        ({"options": {"length": 2}}, "task: task.length is 2, expected greater than or equal to 3"),
+        ({"options": {"length": 2}}, "task.length is 2, expected greater than or equal to 3"),
         (
             {"options": {"kind": "few-shot"}},
             "task: kind is 'few-shot', expected the name of the task, 'store-recall'",

@@ -111,14 +111,14 @@ class TestTask:
         [
             (
                 {"num_cues": 4},
-                "task: task: num_cues is 4: expected an odd number, for there to be a majority",
+                "task: num_cues is 4: expected an odd number, for there to be a majority",
             ),
-            ({"cue": 151}, "task: task: cue is 151: expected at most the interval, 150"),
-            ({"recall": 149}, "task: task: recall is 149: expected to divide the trial's 2249 steps"),
-            ({"delay": -1}, "task: task.delay is -1, expected greater than or equal to 0"),
+            ({"cue": 151}, "task: cue is 151: expected at most the interval, 150"),
+            ({"recall": 149}, "task: recall is 149: expected to divide the trial's 2249 steps"),
+            ({"delay": -1}, "task.delay is -1, expected greater than or equal to 0"),
             (
                 {"num_cue": 3},
-                "task: unknown key 'task.num_cue': did you mean 'task.num_cues'? task has cue, delay, "
+                "unknown key 'task.num_cue': did you mean 'task.num_cues'? task has cue, delay, "
                 "evaluation_sequences, group_size, interval, kind, num_cues, recall",
             ),
         ],
@@ -129,6 +129,6 @@ class TestTask:
         assert str(caught.value) == message
 
     def test_a_misspelt_name_gets_the_nearest(self):
-        message = r"^task: unknown task\.kind 'evidence': did you mean 'evidence-accumulation'\? "
+        message = r"^unknown task\.kind 'evidence': did you mean 'evidence-accumulation'\? "
         with pytest.raises(UserError, match=message):
             make_task("evidence")

@@ -240,19 +240,19 @@ def test_standardised_greys_have_mean_0_and_variance_1_over_the_training_charact
     [
         (
             {"feedback_with_drawing": True},
-            "task: task: feedback_with_drawing is for feedback of at least 1 step, but feedback is 0",
+            "task: feedback_with_drawing is for feedback of at least 1 step, but feedback is 0",
         ),
         (
             {"feedback": 7, "answer": 5},
-            "task: task: feedback is 7: expected at most 5, so that the answer follows within the showing's 10 steps",
+            "task: feedback is 7: expected at most 5, so that the answer follows within the showing's 10 steps",
         ),
-        ({"answer": 3}, "task: task: answer is 3: expected to divide the showing's 10 steps"),
-        ({"pooling": 3}, "task: task.pooling is 3, expected 1, 2 or 4"),
-        ({"ways": 1}, "task: task.ways is 1, expected greater than or equal to 2"),
-        ({"rotate": 1}, "task: task.rotate is 1, expected true or false"),
+        ({"answer": 3}, "task: answer is 3: expected to divide the showing's 10 steps"),
+        ({"pooling": 3}, "task.pooling is 3, expected 1, 2 or 4"),
+        ({"ways": 1}, "task.ways is 1, expected greater than or equal to 2"),
+        ({"rotate": 1}, "task.rotate is 1, expected true or false"),
         (
             {"shot": 3},
-            "task: unknown key 'task.shot': did you mean 'task.shots'? task has answer, evaluation_episodes, "
+            "unknown key 'task.shot': did you mean 'task.shots'? task has answer, evaluation_episodes, "
             "feedback, feedback_with_drawing, kind, pooling, rotate, shots, showing, standardise, "
             "validation_characters, ways",
         ),

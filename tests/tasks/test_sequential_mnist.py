@@ -195,7 +195,7 @@ class TestTask:
         task = make_task("sequential-images", data="digits", **options)
         assert torch.equal(next(iter(task.batches("test", 4))).inputs, code(images))
 
-    @pytest.mark.parametrize(("asked_for", "held_out"), [(5000, 287), (40, 40)])
+    @pytest.mark.parametrize(("asked_for", "held_out"), [(None, 287), (40, 40), (500, 500)])
     def test_training_validation_and_test_are_parts_of_their_own(self, asked_for, held_out):
         known, test = digits("train"), digits("test")
         task = make_task("sequential-images", data="digits", coding="grey", validation_images=asked_for)
@@ -222,6 +222,16 @@ class TestTask:
         )
         assert sorted(pairs) == sorted(expected)
         assert pairs != expected
+
+    def test_there_are_images_left_to_train_on(self):
+        task = make_task("sequential-images", data="digits", coding="grey", validation_images=1437)
+        message = (
+            r"^task\.validation_images is 1437: expected less than the 1437 training images of digits, "
+            r"or nothing for 287$"
+        )
+        for draw in (lambda: task.training_batch(1, 0, 0), lambda: next(iter(task.batches("validation", 1)))):
+            with pytest.raises(UserError, match=message):
+                draw()
 
     def test_images_are_moved_in_training_alone(self):
         task = make_task("sequential-images", data="digits", coding="rows", shift=2)
@@ -261,20 +271,20 @@ class TestTask:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"answer": 29}, "task: task: answer is 29: expected to divide the sequence of 840 units"),
+            ({"answer": 29}, "task: answer is 29: expected to divide the sequence of 840 units"),
             (
                 {"data": "digits", "coding": "rows", "answer": 3},
-                "task: task: answer is 3: expected to divide the sequence of 8 units",
+                "task: answer is 3: expected to divide the sequence of 8 units",
             ),
-            ({"channels": 7}, "task: task.channels is 7, expected a multiple of 2"),
-            ({"cue": -1}, "task: task.cue is -1, expected greater than or equal to 0"),
+            ({"channels": 7}, "task.channels is 7, expected a multiple of 2"),
+            ({"cue": -1}, "task.cue is -1, expected greater than or equal to 0"),
             (
                 {"data": "mnits"},
-                "task: unknown task.data 'mnits': did you mean 'mnist'? there is digits, fashion-mnist, mnist",
+                "unknown task.data 'mnits': did you mean 'mnist'? there is digits, fashion-mnist, mnist",
             ),
             (
                 {"chanels": 8},
-                "task: unknown key 'task.chanels': did you mean 'task.channels'? task has answer, channels, coding, "
+                "unknown key 'task.chanels': did you mean 'task.channels'? task has answer, channels, coding, "
                 "cue, data, kind, permutation, repeats, shift, validation_images",
             ),
         ],
@@ -285,7 +295,7 @@ class TestTask:
         assert str(caught.value) == message
 
     def test_a_misspelt_name_gets_the_nearest(self):
-        message = r"^task: unknown task\.kind 'sequential-mnist': did you mean 'sequential-images'\? "
+        message = r"^unknown task\.kind 'sequential-mnist': did you mean 'sequential-images'\? "
         with pytest.raises(UserError, match=message):
             make_task("sequential-mnist")
 

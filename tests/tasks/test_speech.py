@@ -170,12 +170,12 @@ class TestFramewisePhones:
             task.training_batch(1, 0, 0)
 
     def test_settings_of_no_use_are_named(self):
-        assert refusal("framewise-phones", classes=40) == ("task: task.classes is 40, expected 61, 48 or 39")
+        assert refusal("framewise-phones", classes=40) == ("task.classes is 40, expected 61, 48 or 39")
         assert refusal("framewise-phones", glottal_stop="silent") == (
-            "task: unknown task.glottal_stop 'silent': did you mean 'silence'? there is silence, unlabelled"
+            "unknown task.glottal_stop 'silent': did you mean 'silence'? there is silence, unlabelled"
         )
         assert refusal("framewise-phones", clases=39).startswith(
-            "task: unknown key 'task.clases': did you mean 'task.classes'? task has classes, complete, "
+            "unknown key 'task.clases': did you mean 'task.classes'? task has classes, complete, "
         )
 
 
@@ -299,13 +299,13 @@ class TestMadeUpDigits:
 
 def test_settings_of_spoken_digits_of_no_use_are_named():
     assert refusal("spoken-digits", validation_takes=41) == (
-        "task: task.validation_takes is 41, expected less than or equal to 40"
+        "task.validation_takes is 41, expected less than or equal to 40"
     )
     assert refusal("spoken-digits", coding="crossing") == (
-        "task: unknown task.coding 'crossing': did you mean 'crossings'? there is crossings, currents"
+        "unknown task.coding 'crossing': did you mean 'crossings'? there is crossings, currents"
     )
     assert refusal("spoken-digits", frame=80) == (
-        "task: unknown key 'task.frame': did you mean 'task.frames'? task has coding, coefficients, frames, kind, "
+        "unknown key 'task.frame': did you mean 'task.frames'? task has coding, coefficients, frames, kind, "
         "levels, repeats, validation_takes"
     )
 

@@ -165,12 +165,12 @@ class TestTask:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"length": 2}, "task: task.length is 2, expected greater than or equal to 3"),
-            ({"num_inputs": 3}, "task: task.num_inputs is 3, expected greater than or equal to 4"),
-            ({"mean_delay": 0}, "task: task.mean_delay is 0, expected greater than 0"),
+            ({"length": 2}, "task.length is 2, expected greater than or equal to 3"),
+            ({"num_inputs": 3}, "task.num_inputs is 3, expected greater than or equal to 4"),
+            ({"mean_delay": 0}, "task.mean_delay is 0, expected greater than 0"),
             (
                 {"durations": 3},
-                "task: unknown key 'task.durations': did you mean 'task.duration'? task has duration, "
+                "unknown key 'task.durations': did you mean 'task.duration'? task has duration, "
                 "evaluation_sequences, kind, length, mean_delay, num_inputs, rate",
             ),
         ],
@@ -181,7 +181,5 @@ class TestTask:
         assert str(caught.value) == message
 
     def test_a_misspelt_name_gets_the_nearest(self):
-        with pytest.raises(
-            UserError, match=r"^task: unknown task\.kind 'recall': did you mean 'store-recall'\? "
-        ):
+        with pytest.raises(UserError, match=r"^unknown task\.kind 'recall': did you mean 'store-recall'\? "):
             make_task("recall")

@@ -240,17 +240,17 @@ class TestRegistry:
             (
                 "fewshot",
                 {},
-                "task: unknown task.kind 'fewshot': did you mean 'few-shot'? there is evidence-accumulation, "
+                "unknown task.kind 'fewshot': did you mean 'few-shot'? there is evidence-accumulation, "
                 "few-shot, framewise-phones, sequential-images, spoken-digits, store-recall",
             ),
             (
                 "few-shot",
                 {"way": 3},
-                "task: unknown key 'task.way': did you mean 'task.ways'? task has answer, evaluation_episodes, "
+                "unknown key 'task.way': did you mean 'task.ways'? task has answer, evaluation_episodes, "
                 "feedback, feedback_with_drawing, kind, pooling, rotate, shots, showing, standardise, "
                 "validation_characters, ways",
             ),
-            ("few-shot", {"ways": 2.5}, "task: task.ways is 2.5, expected a whole number"),
+            ("few-shot", {"ways": 2.5}, "task.ways is 2.5, expected a whole number"),
             (
                 "few-shot",
                 {"kind": "store-recall"},
@@ -264,7 +264,7 @@ class TestRegistry:
         assert str(caught.value) == message
 
     def test_an_option_may_have_any_name(self):
-        with pytest.raises(UserError, match=r"^task: unknown key 'task\.name': "):
+        with pytest.raises(UserError, match=r"^unknown key 'task\.name': "):
             make_task("store-recall", **{"name": "x"})  # not mistaken for the task's own name
 
     def test_all_settings_written_out_make_the_same_task(self):
