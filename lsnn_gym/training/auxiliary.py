@@ -24,7 +24,7 @@ from lsnn_gym.synapses import Synapses
 from lsnn_gym.tasks.registry import TaskSettings
 from lsnn_gym.tasks.task import Batch, Split, Task, generator_for, score, total
 from lsnn_gym.training.distributed import mean_figures, share_of
-from lsnn_gym.training.judging import global_loss, global_score
+from lsnn_gym.training.global_scores import global_loss, global_score
 from lsnn_gym.wiring import WiredMatrix
 
 
@@ -88,6 +88,10 @@ class AuxiliaryTasks(nn.Module):
         """Return the encoders' and readouts' matrices, where their connections or signs are managed."""
         parts = [part for head in self._heads().values() for part in (head.encoder, head.readout)]
         return wired_matrices(parts, network.settings.wiring)
+
+    def readouts(self) -> list[LeakyReadout]:
+        """Return the tasks' readouts."""
+        return [head.readout for head in self._heads().values()]
 
     def look_for_data(self) -> None:
         """Read the data that the tasks train on, so that missing ones are noticed before training.

@@ -31,7 +31,7 @@ from lsnn_gym.training.distributed import (
     world_size,
 )
 from lsnn_gym.training.finite import Watched
-from lsnn_gym.training.judging import global_loss, global_score, global_scores
+from lsnn_gym.training.global_scores import global_loss, global_score, global_scores
 from lsnn_gym.training.loop import Figures
 from lsnn_gym.training.optimization import (
     connections,
@@ -96,7 +96,7 @@ class SupervisedTrainSettings(BatchTrainSettings):
         default=0.0,
         ge=0,
         lt=1,
-        description="share by which readout and adaptive feedback shrink each iteration",
+        description="share by which readouts, auxiliary ones too, and adaptive feedback shrink each iteration",
     )
     carry_state: bool = Field(
         default=False,
@@ -293,8 +293,10 @@ class SupervisedTrainer:
         )
         figures["gradient_norm"] = step(self.optimizer, loss, settings.max_gradient_norm, watched).item()
         if settings.readout_decay and isinstance(network.core, LSNNCore):
-            network.core.readout.decay(settings.readout_decay)
-            follow_scaling(self.optimizer, network.core.readout.weight, 1 - settings.readout_decay)
+            further = () if network.auxiliary is None else network.auxiliary.readouts()
+            for readout in (network.core.readout, *further):
+                readout.decay(settings.readout_decay)
+                follow_scaling(self.optimizer, readout.weight, 1 - settings.readout_decay)
         return figures
 
     def checkpoint(self) -> Checkpoint:

@@ -347,13 +347,17 @@ def test_evaluation_carries_the_state_from_batch_to_batch_of_one_size():
     ids=["symmetric", "adaptive", "random", "rewired", "sparse", "dale"],
 )
 def test_readout_and_adaptive_feedback_shrink_by_the_factor_after_the_step(network):
-    plain, shrinking = (make_trainer(ROWS, {"readout_decay": decay}, **network) for decay in (0.0, 0.25))
+    plain, shrinking = (
+        make_trainer(ROWS, {"readout_decay": decay, "auxiliary": [AUXILIARY]}, **network)
+        for decay in (0.0, 0.25)
+    )
     for trainer in (plain, shrinking):
         trainer.run_iteration()
     expected = snapshot(plain.network.state_dict())
-    expected["core.readout.weight"] *= 0.75
-    if network.get("feedback") == "adaptive":
-        expected["core.readout.feedback_weight"] *= 0.75
+    for readout in ("core.readout", "auxiliary.heads.sequential-images.readout"):
+        expected[f"{readout}.weight"] *= 0.75
+        if network.get("feedback") == "adaptive":
+            expected[f"{readout}.feedback_weight"] *= 0.75
     assert equal(shrinking.network.state_dict(), expected)
     assert not torch.equal(spiking(plain.network).readout.weight, spiking(shrinking.network).readout.weight)
     # It goes on from there, the connections still counted.
