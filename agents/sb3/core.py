@@ -122,13 +122,16 @@ class SpikingCore(nn.Module):
         self.hidden_size: int = sum(self._sizes)
         self.rates_hz: Tensor = torch.zeros(num_layers)
 
-    def forward(self, features: Tensor, state: Tensor, episode_start: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, features: Tensor, state: Tensor, episode_start: Tensor, counted: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Run T environment steps of B episodes.
 
         Args:
             features: ``[T, B, F]``.
             state: Before the first step ``[B, S]``.
             episode_start: ``[T, B]``, non-zero where an episode starts: the state is put to rest before it.
+            counted: ``[T, B]``, whether a step counts in firing rates and what they cost; None if all do.
 
         Returns:
             Outputs ``[T, B, N]`` and the state after the last step ``[B, S]``.
@@ -149,7 +152,7 @@ class SpikingCore(nn.Module):
             spikes.append(signal)
             after.append(ended.pack())
         outputs = self._filtered(signal.unflatten(0, (-1, repeats)), filtered, episode_start)
-        outputs = self._regulated(outputs, spikes)
+        outputs = self._regulated(outputs, spikes, counted)
         scale = self.settings.output_scale * self.settings.dt
         return scale * outputs, torch.cat([*after, outputs[-1]], dim=1)
 
@@ -172,11 +175,15 @@ class SpikingCore(nn.Module):
         parts = (part for part in self.modules() if isinstance(part, Synapses))
         return wired_matrices(parts, self.settings.wiring)
 
-    def _regulated(self, outputs: Tensor, spikes: list[Tensor]) -> Tensor:
+    def _regulated(self, outputs: Tensor, spikes: list[Tensor], counted: Tensor | None) -> Tensor:
         """Note the firing rates and let the loss, whichever it is, grow by what they cost."""
         if not torch.is_grad_enabled():
             return outputs
         settings = self.settings
+        if counted is not None:
+            # All steps that count, as if they were those of one sequence [T, 1, N].
+            chosen = counted.repeat_interleave(settings.steps_per_observation, dim=0)
+            spikes = [each[chosen][:, None] for each in spikes]
         with torch.no_grad():
             self.rates_hz = torch.stack([1000 * firing_rates(each, settings.dt).mean() for each in spikes])
         if settings.rate_weight:

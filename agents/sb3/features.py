@@ -25,6 +25,7 @@ from lsnn_gym.rules.layers import LayeredNetwork
 from lsnn_gym.rules.tssl_bp.layers import InputTraces
 from lsnn_gym.rules.tssl_bp.layers import dense as tssl_bp_layer
 from lsnn_gym.rules.tssl_bp.neuron import TSSLNeuron
+from lsnn_gym.wiring import WiringSettings
 
 Rule = Literal["bptt", "eprop", "tssl-bp", "antlr"]
 
@@ -53,7 +54,8 @@ class SpikingFeaturesExtractor(BaseFeaturesExtractor):
             ``rules.antlr.neuron.AntlrNeuron``.
 
     Raises:
-        ValueError: If the rule is unknown, or cannot train recurrent synapses.
+        ValueError: If the rule is unknown or cannot train this, or if ``wiring`` is given: connections and signs need
+            an optimiser that keeps them, and the algorithm's own does not.
     """
 
     def __init__(
@@ -68,8 +70,7 @@ class SpikingFeaturesExtractor(BaseFeaturesExtractor):
         **kwargs: Any,
     ) -> None:
         super().__init__(observation_space, features_dim)
-        if rule not in get_args(Rule):
-            raise ValueError(unknown("rule", rule, get_args(Rule)))
+        _check_rule(rule)
         if recurrent and rule in LAYERED:
             raise ValueError(f"recurrent is True: expected False, as {rule} is for feedforward layers")
         self.front: BaseFeaturesExtractor = _front(observation_space)
@@ -80,7 +81,9 @@ class SpikingFeaturesExtractor(BaseFeaturesExtractor):
             self.network: nn.Module = LAYERED[rule](sizes, kwargs)
         else:
             given = {"steps_per_observation": steps, "tau_readout": float(steps), "rule": rule, **kwargs}
-            self.network = _core(inputs, features_dim, layers, CoreSettings(**given), recurrent=recurrent)
+            settings = CoreSettings(**given)
+            _check_wiring(settings.wiring)
+            self.network = _core(inputs, features_dim, layers, settings, recurrent=recurrent)
 
     def forward(self, observations: Any) -> Tensor:
         """Return features ``[B, N]``."""
@@ -92,6 +95,25 @@ class SpikingFeaturesExtractor(BaseFeaturesExtractor):
         # The layers have no biases, or small ones.
         held = nn.functional.pad(currents, (0, 1), value=1.0).expand(self.steps, -1, -1)
         return self.network(held)[-1].values.mean(0)
+
+
+def _check_rule(rule: str) -> None:
+    if rule == "st-rsbp":
+        raise ValueError(
+            f"rule is {rule!r}, which learns from spike trains, while observations are currents: expected "
+            f"{', '.join(get_args(Rule))}"
+        )
+    if rule not in get_args(Rule):
+        raise ValueError(unknown("rule", rule, get_args(Rule)))
+
+
+def _check_wiring(wiring: WiringSettings) -> None:
+    if wiring.managed:
+        given = wiring.model_dump(exclude_defaults=True)
+        raise ValueError(
+            f"wiring is {given}: expected none, as the algorithm's optimiser would not keep it; RecurrentPPO with "
+            "MlpLsnnPolicy, or SpikingRecurrentPPO, has one that does"
+        )
 
 
 def _front(space: spaces.Space) -> BaseFeaturesExtractor:

@@ -44,6 +44,8 @@ class MlpLsnnPolicy(RecurrentActorCriticPolicy):
     lstm_actor: SpikingCore
     lstm_critic: SpikingCore | None
     usual_features_extractor: ClassVar[type[BaseFeaturesExtractor]] = FlattenExtractor
+    pads_sequences: bool = True
+    """Whether what ``evaluate_actions`` gets may be padded, as that of the stock buffer is."""
 
     def __init__(
         self,
@@ -119,25 +121,28 @@ class MlpLsnnPolicy(RecurrentActorCriticPolicy):
 
     @staticmethod
     def _process_sequence(  # type: ignore[override]
-        features: Any, lstm_states: Any, episode_starts: Tensor, lstm: Any
+        features: Any, lstm_states: Any, episode_starts: Tensor, lstm: Any, counted: Tensor | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Run a core over sequences; of the two state tensors of an LSTM it uses the first."""
         state, unused = lstm_states
         sequences = state.shape[1]
         by_step = features.reshape(sequences, -1, lstm.input_size).swapaxes(0, 1)
-        outputs, after = lstm(by_step, state[0], episode_starts.reshape(sequences, -1).swapaxes(0, 1))
+        starts = episode_starts.reshape(sequences, -1).swapaxes(0, 1)
+        outputs, after = lstm(by_step, state[0], starts, None if counted is None else counted.swapaxes(0, 1))
         return outputs.swapaxes(0, 1).flatten(0, 1), (after[None], unused)
 
     def _latents(
-        self, obs: Any, lstm_states: RNNStates, episode_starts: Tensor
+        self, obs: Any, lstm_states: RNNStates, episode_starts: Tensor, counted: Tensor | None = None
     ) -> tuple[Tensor, Tensor, RNNStates]:
         """Return what the heads of actor and critic get, and the states after."""
         features = self.extract_features(obs)
         pi_features, vf_features = (features, features) if self.share_features_extractor else features
-        latent_pi, pi = self._process_sequence(pi_features, lstm_states.pi, episode_starts, self.lstm_actor)
+        latent_pi, pi = self._process_sequence(
+            pi_features, lstm_states.pi, episode_starts, self.lstm_actor, counted
+        )
         if self.lstm_critic is not None:
             latent_vf, vf = self._process_sequence(
-                vf_features, lstm_states.vf, episode_starts, self.lstm_critic
+                vf_features, lstm_states.vf, episode_starts, self.lstm_critic, counted
             )
         elif self.shared_lstm:
             latent_vf, vf = self._for_critic(latent_pi), pi
@@ -170,9 +175,24 @@ class MlpLsnnPolicy(RecurrentActorCriticPolicy):
         """Return values, log-probabilities of ``actions`` and entropies; see the stock policy."""
         if isinstance(self.action_space, spaces.MultiBinary):
             actions = actions.float()  # buffers keep them as int8, of which there is no likelihood
-        latent_pi, latent_vf, _ = self._latents(obs, lstm_states, episode_starts)
+        counted = _not_padding(obs, actions, lstm_states.pi[0].shape[1]) if self.pads_sequences else None
+        latent_pi, latent_vf, _ = self._latents(obs, lstm_states, episode_starts, counted)
         distribution = self._get_action_dist_from_latent(latent_pi)
         return self.value_net(latent_vf), distribution.log_prob(actions), distribution.entropy()
+
+
+def _not_padding(obs: Any, actions: Tensor, sequences: int) -> Tensor:
+    """Return where steps count ``[sequences, T]``, given observations and actions of all steps, sequence by sequence.
+
+    The stock buffer pads the end of its sequences with zeros and does not tell the policy where. So the steps at a
+    sequence's end whose observation and action are 0 throughout do not count, its first step always does.
+    """
+    parts = [*(obs.values() if isinstance(obs, dict) else [obs]), actions]
+    used = torch.stack([each.reshape(len(each), -1).ne(0).any(dim=1) for each in parts]).any(dim=0)
+    used = used.reshape(sequences, -1)
+    used[:, 0] = True
+    later = used.flip(1).cummax(dim=1).values
+    return later.flip(1)
 
 
 class CnnLsnnPolicy(MlpLsnnPolicy):

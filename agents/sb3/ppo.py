@@ -59,6 +59,7 @@ class SpikingRecurrentPPO(RecurrentPPO):
                 f"policy is a {type(self.policy).__name__}: expected {', '.join(self.policy_aliases)} or a class "
                 "derived from one; RecurrentPPO takes the others"
             )
+        self.policy.pads_sequences = False
         as_dict = isinstance(self.observation_space, spaces.Dict)
         buffer = DictSequenceBuffer if as_dict else SequenceBuffer
         self.rollout_buffer: DictSequenceBuffer | SequenceBuffer = buffer(

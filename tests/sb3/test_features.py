@@ -122,6 +122,15 @@ def test_recurrent_synapses_are_there_on_request_only():
         ({"rule": "tssl"}, "unknown rule 'tssl': did you mean 'tssl-bp'"),
         ({"rule": "antlr", "recurrent": True}, "recurrent is True: expected False, as antlr"),
         ({"treshold": 1.0}, "treshold"),
+        (
+            {"rule": "st-rsbp"},
+            r"^rule is 'st-rsbp', which learns from spike trains, while observations are currents: expected bptt,",
+        ),
+        (
+            {"wiring": {"kind": "deep_r", "connectivity": 0.2}},
+            r"^wiring is \{'kind': 'deep_r', 'connectivity': 0\.2\}: expected none, as the algorithm's optimiser would",
+        ),
+        ({"wiring": {"dale": True}, "rule": "eprop"}, r"^wiring is \{'dale': True\}: expected none"),
     ],
 )
 def test_what_does_not_fit_is_refused(kwargs, message):

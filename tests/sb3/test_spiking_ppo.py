@@ -10,6 +10,7 @@ import torch
 from gymnasium import spaces
 
 pytest.importorskip("sb3_contrib")
+from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common.logger import Logger
 
 from lsnn_gym.agents.sb3 import SpikingRecurrentPPO
@@ -136,6 +137,44 @@ def test_the_penalty_adds_its_gradient_whatever_the_loss():
     core(features, rest, starts)[0].sum().backward()
     assert penalty.abs().sum() > 0
     torch.testing.assert_close(both, penalty + core.networks[0].input_synapses.weight.grad)
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_the_penalty_of_sequences_that_the_stock_buffer_padded_is_that_of_their_own_steps(core):
+    from sb3_contrib import RecurrentPPO
+
+    kwargs = {
+        "lstm_hidden_size": 12,
+        **CORES[core],
+        "lsnn_kwargs": {"rate_weight": 1.0, "target_rate": 0.0},
+    }
+    policy: Any = RecurrentPPO(
+        "MlpLsnnPolicy", "CartPole-v1", policy_kwargs=kwargs, seed=0, device="cpu"
+    ).policy
+    observed, actions = torch.randn(5, 4), torch.tensor([1, 0, 1, 1, 0])
+    rest = (torch.zeros(1, 1, policy.lstm_actor.hidden_size),) * 2
+
+    def found(padding: int) -> list[torch.Tensor]:
+        policy.zero_grad()
+        pad = torch.nn.functional.pad
+        values, log_prob, _ = policy.evaluate_actions(
+            pad(observed, (0, 0, 0, padding)),
+            pad(actions, (0, padding)),
+            RNNStates(rest, rest),
+            torch.zeros(5 + padding),
+        )
+        # What is padded is kept out of the loss, as the stock algorithm does.
+        (0 * (values.flatten() + log_prob)[:5].sum()).backward()
+        synapses = policy.lstm_actor.networks[0].input_synapses
+        return [policy.lstm_actor.rates_hz, synapses.weight.grad.clone()]
+
+    rates, gradient = found(0)
+    assert rates.min() > 0
+    assert gradient.any()
+    for padding in (1, 7):
+        torch.testing.assert_close(found(padding), [rates, gradient])
+    policy.pads_sequences = False
+    assert found(7)[0][0] != rates[0]
 
 
 @pytest.mark.parametrize("length", [7, 80])
