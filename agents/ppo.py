@@ -140,13 +140,7 @@ class PPO:
 
     def learning_rate(self, iteration: int) -> float:
         """Return the learning rate of ``iteration``, counted from 0."""
-        settings = self.settings
-        return decayed(
-            settings.learning_rate,
-            settings.learning_rate_decay,
-            settings.learning_rate_decay_every,
-            iteration,
-        )
+        return decayed(self.settings, iteration)
 
     def update(
         self,

@@ -15,7 +15,7 @@ import gymnasium
 
 from lsnn_gym import __version__
 from lsnn_gym.benchmarks.command import bench
-from lsnn_gym.command_group import CommandGroup
+from lsnn_gym.command_line.group import CommandGroup
 from lsnn_gym.errors import NotFiniteError, UserError, unknown
 from lsnn_gym.published.command import results
 from lsnn_gym.report.command import report
@@ -71,7 +71,7 @@ def train(
 
     Under torchrun, the processes share each batch: `torchrun --nproc-per-node=4 -m lsnn_gym train CONFIG`.
     """
-    from lsnn_gym.starting import Place, planned_experiment, train_or_go_on
+    from lsnn_gym.command_line.starting import Place, planned_experiment, train_or_go_on
     from lsnn_gym.training.distributed import leave
 
     place = Place(out=out, resume=resume, folder=folder)

@@ -29,8 +29,11 @@ class NotFiniteError(ArithmeticError):
 
     def __init__(self, name: str, count: int, size: int, batch: int | None, tensor: Any) -> None:
         super().__init__(name, count, size, batch)
-        self.name, self.count, self.size = name, count, size
-        self.batch, self.tensor = batch, tensor
+        self.name = name
+        self.count = count
+        self.size = size
+        self.batch = batch
+        self.tensor: Any = tensor
         self.iteration: int | None = None
         self.saved: Any = None
 

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from lsnn_gym.data import data_set, store
-from lsnn_gym.rewiring import connection_budget
+from lsnn_gym.thetas import connection_budget
 from lsnn_gym.training.checkpoint import latest_checkpoint
 from tests.command_line import SMALL_MAZE, only_run, run
 from tests.data.fake_server import FakeServer

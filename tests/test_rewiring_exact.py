@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from lsnn_gym import rewiring
 from lsnn_gym.adam import EpsilonHatAdam
-from lsnn_gym.rewiring import DeepR, connect_, connection_budget, draw_counts
+from lsnn_gym.rewiring import DeepR
+from lsnn_gym.thetas import connect_, connection_budget, draw_counts
 from lsnn_gym.wiring import WiredMatrix, Wiring
 from tests.vectors.deepr import check
 

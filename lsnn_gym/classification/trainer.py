@@ -28,6 +28,7 @@ from lsnn_gym.training.finite import Watched
 from lsnn_gym.training.loop import Figures
 from lsnn_gym.training.optimization import (
     LayeredOptimizerName,
+    decayed,
     make_checkpoint,
     make_optimizer,
     restore_checkpoint,
@@ -81,7 +82,7 @@ class ClassificationTrainSettings(TrainSettings):
     def rate(self, epoch: int) -> float:
         """Return the learning rate of an epoch, counted from 0."""
         if self.learning_rate_schedule == "step":
-            return self.learning_rate * self.learning_rate_decay ** (epoch // self.learning_rate_decay_every)
+            return decayed(self, epoch)
         return self.learning_rate / ((epoch + 1) ** 0.5 if self.learning_rate_schedule != "constant" else 1)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from lsnn_gym.command_group import CommandGroup
+from lsnn_gym.command_line.group import CommandGroup
 from lsnn_gym.errors import UserError
 
 _docs = click.option(

@@ -25,7 +25,6 @@ from lsnn_gym.training.optimization import (
     connections,
     decayed,
     make_checkpoint,
-    make_optimizer,
     restore_checkpoint,
     set_learning_rate,
     step,
@@ -80,26 +79,15 @@ class RegressionTrainer:
         self.settings = settings
         self.seed = seed
         self.finished_iterations: int = 0
-        self.optimizer: torch.optim.Optimizer = make_optimizer(
-            network,
-            network.wired_matrices(),
-            learning_rate=settings.learning_rate,
-            epsilon=settings.adam_epsilon,
-            wiring=network.network_settings.wiring.kind,
-            seed=derived_seed(seed, "rewiring"),
-            name=settings.optimizer,
+        self.optimizer: torch.optim.Optimizer = settings.make_optimizer(
+            network, network.wired_matrices(), network.network_settings.wiring, seed
         )
 
     @flushed_denormals()
     def run_iteration(self) -> Figures:
         """Improve the network on one batch of episodes, and return the iteration's figures."""
         iteration, settings = self.finished_iterations, self.settings
-        rate = decayed(
-            settings.learning_rate,
-            settings.learning_rate_decay,
-            settings.learning_rate_decay_every,
-            iteration,
-        )
+        rate = decayed(settings, iteration)
         set_learning_rate(self.optimizer, rate)
         episodes = draw_episodes(
             self.regression,

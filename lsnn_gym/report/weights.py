@@ -24,8 +24,10 @@ class Change:
         after: At the end.
     """
 
-    def __init__(self, name: str, before: Floats, after: Floats):
-        self.name, self.before, self.after = name, before, after
+    def __init__(self, name: str, before: Floats, after: Floats) -> None:
+        self.name = name
+        self.before = before
+        self.after = after
 
     @property
     def connectivity(self) -> tuple[float, float]:

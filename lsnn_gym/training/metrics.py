@@ -236,7 +236,7 @@ class TensorBoardLog:
         self._event, self._summary, self._record = events.Event, summaries.Summary, RecordWriter
         # The time puts the files in order; what is random keeps them apart, also where the clock was set back.
         name = f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
-        self.path = Path(folder) / name
+        self.path: Path = Path(folder) / name
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115 (closed by close)

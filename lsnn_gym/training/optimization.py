@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -84,9 +84,29 @@ def wired(
     return KINDS[wiring](optimizer, matrices, torch.Generator().manual_seed(seed)) if matrices else optimizer
 
 
-def decayed(learning_rate: float, factor: float, every: int, iteration: int) -> float:
-    """Return the learning rate of ``iteration``, counted from 0: times ``factor`` after each ``every``."""
-    return learning_rate * factor ** (iteration // every)
+class Decaying(Protocol):
+    """Settings of a learning rate that is multiplied by a factor every so many iterations, or epochs."""
+
+    @property
+    def learning_rate(self) -> float:
+        """Return the rate at the start."""
+        ...
+
+    @property
+    def learning_rate_decay(self) -> float:
+        """Return the factor."""
+        ...
+
+    @property
+    def learning_rate_decay_every(self) -> int:
+        """Return after how many iterations it is applied, each time."""
+        ...
+
+
+def decayed(settings: Decaying, iteration: int) -> float:
+    """Return the learning rate of ``iteration``, counted from 0."""
+    times = iteration // settings.learning_rate_decay_every
+    return settings.learning_rate * settings.learning_rate_decay**times
 
 
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from lsnn_gym.cores import CoreName, CoreOutput, LSNNCore, RecurrentCore, make_core
 from lsnn_gym.encoders import EncoderName, PictureEncoder
 from lsnn_gym.recurrent import NetworkSettings
-from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
 from lsnn_gym.tasks.task import Batch, Score, Split, Task, generator_for, score, total
 from lsnn_gym.training.auxiliary import AuxiliarySettings, AuxiliaryTasks
@@ -38,7 +37,6 @@ from lsnn_gym.training.optimization import (
     decayed,
     follow_scaling,
     make_checkpoint,
-    make_optimizer,
     restore_checkpoint,
     set_learning_rate,
     step,
@@ -212,14 +210,8 @@ class SupervisedTrainer:
         self.settings = settings
         self.seed = seed
         self.finished_iterations: int = 0
-        self.optimizer: torch.optim.Optimizer = make_optimizer(
-            network,
-            network.wired_matrices(),
-            learning_rate=settings.learning_rate,
-            epsilon=settings.adam_epsilon,
-            wiring=network.network_settings.wiring.kind,
-            seed=derived_seed(seed, "rewiring"),
-            name=settings.optimizer,
+        self.optimizer: torch.optim.Optimizer = settings.make_optimizer(
+            network, network.wired_matrices(), network.network_settings.wiring, seed
         )
         self._device = next(network.parameters()).device
         self._carried: Any = None
@@ -228,12 +220,7 @@ class SupervisedTrainer:
     def run_iteration(self) -> Figures:
         """Improve the network on one batch, and return the iteration's figures."""
         iteration, settings = self.finished_iterations, self.settings
-        rate = decayed(
-            settings.learning_rate,
-            settings.learning_rate_decay,
-            settings.learning_rate_decay_every,
-            iteration,
-        )
+        rate = decayed(settings, iteration)
         set_learning_rate(self.optimizer, rate)
         batch = self.task.training_batch(settings.batch_size, iteration, self.seed)
         figures: Figures = {"iteration": iteration + 1, **self._improve(batch, iteration)}

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Sequence
 
+from pydantic import Field
+from torch import nn
+from torch.optim import Optimizer
+
+from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
-from lsnn_gym.training.optimization import OptimizerName
+from lsnn_gym.training.optimization import OptimizerName, make_optimizer
+from lsnn_gym.wiring import WiredMatrix, WiringSettings
 
 
 class TrainSettings(Settings):
@@ -36,3 +42,24 @@ class BatchTrainSettings(TrainSettings):
     )
     target_rate: float = Field(default=10.0, ge=0, description="firing rate aimed at, in Hz")
     checkpoint_every: int = Field(default=100, ge=1, description="iterations between checkpoints")
+
+    def make_optimizer(
+        self, module: nn.Module, matrices: Sequence[WiredMatrix], wiring: WiringSettings, seed: int
+    ) -> Optimizer:
+        """Make the optimiser of all trained parameters of ``module``; see ``optimization.make_optimizer``.
+
+        Args:
+            module: What is trained.
+            matrices: Those of its weights whose connections or signs are managed.
+            wiring: How.
+            seed: Of the training.
+        """
+        return make_optimizer(
+            module,
+            matrices,
+            learning_rate=self.learning_rate,
+            epsilon=self.adam_epsilon,
+            wiring=wiring.kind,
+            seed=derived_seed(seed, "rewiring"),
+            name=self.optimizer,
+        )

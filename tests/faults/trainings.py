@@ -10,9 +10,9 @@ from itertools import count
 from pathlib import Path
 from random import Random
 
+from lsnn_gym.command_line.starting import Place, train_or_go_on
 from lsnn_gym.errors import NotFiniteError, UserError
 from lsnn_gym.experiment import Experiment, experiment_from
-from lsnn_gym.starting import Place, train_or_go_on
 from lsnn_gym.training import run_folder
 from lsnn_gym.training.checkpoint import latest_checkpoint, load_checkpoint
 from tests.faults.children import Ended, run_child

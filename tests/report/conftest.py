@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from lsnn_gym.command_line.starting import Place, train_or_go_on
 from lsnn_gym.experiment import experiment_of, family_of, load_experiment
-from lsnn_gym.starting import Place, train_or_go_on
 from lsnn_gym.training.results import write_results
 from lsnn_gym.training.run_folder import RunFolder
 from tests.classification.test_trainer import DIGITS as CLASSES

@@ -27,6 +27,7 @@ from lsnn_gym.training.optimization import (
     set_learning_rate,
     step,
 )
+from lsnn_gym.training.train_settings import BatchTrainSettings
 from lsnn_gym.wiring import WiredMatrix
 
 
@@ -112,9 +113,11 @@ def test_the_seed_draws_the_connections():
 
 
 def test_the_learning_rate_is_multiplied_after_every_so_many_iterations():
-    rates = [decayed(0.01, 0.5, 3, iteration) for iteration in range(8)]
+    settings = BatchTrainSettings(learning_rate=0.01, learning_rate_decay=0.5, learning_rate_decay_every=3)
+    rates = [decayed(settings, iteration) for iteration in range(8)]
     assert rates == [0.01, 0.01, 0.01, 0.005, 0.005, 0.005, 0.0025, 0.0025]
-    assert decayed(0.3, 1.0, 1, 1000) == 0.3
+    constant = BatchTrainSettings(learning_rate=0.3, learning_rate_decay=1.0, learning_rate_decay_every=1)
+    assert decayed(constant, 1000) == 0.3
 
 
 @pytest.mark.parametrize("wired", [False, True])

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from lsnn_gym.adam import EpsilonHatAdam
-from lsnn_gym.rewiring import NEW_CONNECTION, DeepR, connect_
+from lsnn_gym.rewiring import DeepR
+from lsnn_gym.thetas import NEW_CONNECTION, connect_
 from lsnn_gym.wiring import (
     WiredMatrix,
     Wiring,

@@ -191,7 +191,7 @@ class LineDropout(nn.Module):
         if not 0 <= probability < 1:
             raise ValueError(f"dropout probability is {probability}: expected from 0 to below 1")
         self.probability = probability
-        self.draws = draws or LaneDraws()
+        self.draws: LaneDraws = draws or LaneDraws()
 
     def forward(self, signal: Signal) -> Signal:
         """Return the values with lines dropped, or as they are outside of training."""
