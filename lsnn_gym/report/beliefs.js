@@ -77,7 +77,7 @@ function beliefSurfaces(view) {
   guess.canvas.id = "belief";
   const panel = (canvas, text) => make("figure", { role: "img", "aria-label": text }, make("figcaption", {}, text), canvas);
   return {
-    element: make("div", { class: "surfaces" }, panel(given.canvas, "the function"), panel(guess.canvas, "believed, and examples")),
+    element: make("div", { class: "surfaces" }, panel(given.canvas, "the function"), panel(guess.canvas, "believed")),
     onStage: true,
     draw(step) { now = step; guess.repaint(); },
     repaint() { given.repaint(); guess.repaint(); },
