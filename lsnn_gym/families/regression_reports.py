@@ -67,7 +67,9 @@ def regression_rows(figures: Mapping[str, Any]) -> Table:
         values = [row["error_by_trial"][trial - 1] for trial in trials]
         rows[name] = cells + ["-" if value is None else f"{value:.5f}" for value in values]
     note = f"targets' variance {figures['target_variance']:.5f}, {figures['episodes']} episodes"
-    return Table([f"{first} to {last}", "±", "of variance", *map(str, trials)], rows, note)
+    return Table(
+        [f"{first} to {last}", "±", "of variance", *map(str, trials)], rows, note, "squared error in trials"
+    )
 
 
 def course_panels(metrics: Sequence[Mapping[str, Any]]) -> list[Panel]:

@@ -84,7 +84,7 @@ def course_chart(metrics: Sequence[Mapping[str, Any]], panel: Panel) -> Chart:
         if len(x) >= 80:
             figure.line(x[shown], y[shown], color=light(group(index)), alpha=0.25)
         _line(figure, x[shown], smooth[shown], label, group(index))
-        values += smooth.tolist()
+        values += y.tolist()
     for label, value in panel.references.items():
         _reference(figure, label, value)
     _choose_bounds(figure, values)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from lsnn_gym.report.parts import Floats
 
-_SCRIPTS = ("views.js", "replay.js", "charts.js")
+_SCRIPTS = ("views.js", "beliefs.js", "replay.js", "charts.js")
 
 
 def page(report: Report) -> str:

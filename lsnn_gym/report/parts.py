@@ -273,11 +273,13 @@ class Table(NamedTuple):
         columns: Their headings, without that of the rows' names.
         rows: Name and cells of each.
         note: Below it.
+        corner: Heading of the rows' names.
     """
 
     columns: Sequence[str]
     rows: Mapping[str, Sequence[str]]
     note: str = ""
+    corner: str = ""
 
 
 def plain_rows(figures: Mapping[str, Any]) -> Table:
