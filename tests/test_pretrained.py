@@ -27,8 +27,8 @@ DOCS = Path(__file__).parent.parent / "docs"
 NAMES = pretrained.names()
 
 
-def test_the_water_maze_is_there():
-    assert "water-maze" in NAMES
+def test_the_water_maze_and_regression_are_there():
+    assert {"water-maze", "regression"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
