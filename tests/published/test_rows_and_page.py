@@ -71,7 +71,7 @@ def _numbers(plain: Any):
 @pytest.mark.parametrize(("row", "summary"), SUMMARIES, ids=lambda each: getattr(each, "name", None) or "")
 def test_a_rows_command_gives_the_settings_of_its_run(row, summary):
     config, overrides = parsed(command_of(row, summary))
-    assert load_experiment(config, overrides) == experiment_from(summary.settings, row.name)
+    assert load_experiment(config, overrides) == summary.experiment()
 
 
 def test_summaries_are_small_and_every_folder_has_its_row():
