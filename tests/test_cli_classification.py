@@ -18,7 +18,7 @@ from lsnn_gym.plain_yaml import read_yaml
 from lsnn_gym.rules.registry import RULES
 from lsnn_gym.training.run_folder import RunFolder
 from tests.classification.test_trainer import DIGITS
-from tests.command_line import only_run, run
+from tests.command_line import assert_newest_weights, only_run, run
 
 
 def config(folder: Path, **changes: Any) -> str:
@@ -68,6 +68,10 @@ def test_evaluate_judges_the_last_and_the_chosen_epoch(finished: Path, capsys):
     rows = dict(re.split(r"  +", line) for line in capsys.readouterr().out.splitlines())
     assert rows["accuracy"] == f"{figures['accuracy']:.4f}"
     assert rows["chosen epoch"] == str(figures["chosen_epoch"])
+
+
+def test_the_network_of_a_run_has_its_newest_weights(finished: Path):
+    assert_newest_weights(finished)
 
 
 def test_a_resumed_run_ends_as_the_undisturbed_one(finished: Path, tmp_path: Path):

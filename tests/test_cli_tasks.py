@@ -16,7 +16,7 @@ import yaml
 from lsnn_gym.data import data_set, store
 from lsnn_gym.thetas import connection_budget
 from lsnn_gym.training.checkpoint import latest_checkpoint
-from tests.command_line import SMALL_MAZE, only_run, run
+from tests.command_line import SMALL_MAZE, assert_newest_weights, only_run, run
 from tests.data.fake_server import FakeServer
 
 DIGITS: dict[str, Any] = {
@@ -62,6 +62,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parent = tmp_path_factory.mktemp("task")
     assert run("train", config(parent), f"--out={parent / 'runs'}", "--quiet") == 0
     return only_run(parent / "runs")
+
+
+def test_the_network_of_a_run_has_its_newest_weights(trained: Path):
+    assert_newest_weights(trained)
 
 
 @pytest.fixture(scope="module")

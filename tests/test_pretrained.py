@@ -19,6 +19,7 @@ from lsnn_gym.published.publishing import LIMIT_BYTES, judge_alone, publish
 from lsnn_gym.published.repeating import parsed
 from lsnn_gym.published.rows import Row, read_rows, row_named
 from lsnn_gym.published.summaries import summarise, summary_of
+from lsnn_gym.regression.network import RegressionNetwork
 from lsnn_gym.regression.trainer import RegressionTrainer
 from lsnn_gym.training.run_folder import RunFolder
 from tests.command_line import SMALL_MAZE, run
@@ -27,8 +28,8 @@ DOCS = Path(__file__).parent.parent / "docs"
 NAMES = pretrained.names()
 
 
-def test_the_water_maze_is_there():
-    assert "water-maze" in NAMES
+def test_the_water_maze_and_regression_are_there():
+    assert {"water-maze", "regression"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -38,7 +39,7 @@ def test_it_reaches_what_card_and_table_say(name: str):
     summary = summary_of(DOCS, card.row, card.seed)
     with pretrained.run_folder(name) as folder:
         experiment = experiment_of(folder)
-        assert experiment.model_dump(mode="json", round_trip=True) == summary.settings
+        assert experiment == summary.experiment()
         found = judge_alone(folder, experiment, 0)
     assert not folder.path.exists()
     assert len(card.figures) >= 2
@@ -76,11 +77,12 @@ def test_render_leaves_its_film_here(tmp_path: Path, monkeypatch, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["water-maze-episode.mp4"]
 
 
-def test_load_gives_the_network_with_its_weights():
-    agent = pretrained.load("water-maze")
-    assert isinstance(agent, ActorCritic)
-    kept = safetensors.torch.load_file(pretrained.folder_of_all() / "water-maze" / pretrained.WEIGHTS_FILE)
-    state = agent.state_dict()
+@pytest.mark.parametrize(("name", "kind"), [("water-maze", ActorCritic), ("regression", RegressionNetwork)])
+def test_load_gives_the_network_with_its_weights(name: str, kind: type):
+    network = pretrained.load(name)
+    assert isinstance(network, kind)
+    kept = safetensors.torch.load_file(pretrained.folder_of_all() / name / pretrained.WEIGHTS_FILE)
+    state = network.state_dict()
     assert state.keys() == kept.keys()
     assert all(torch.equal(state[key], each) for key, each in kept.items())
 

@@ -93,7 +93,8 @@ def _svg(series: dict[int, Points], published: Sequence[float], title: str, unit
         lines.append(_rule(up(tick), _RULE))
         lines.append(_label(_LEFT - 6, up(tick) + 4, f"{tick:g}", "end"))
     below = _HEIGHT - _BOTTOM + 16
-    lines += [_label(across(tick), below, f"{tick:g}", "middle") for tick in _ticks(0.0, max(xs))[:-1]]
+    shown = [tick for tick in _ticks(0.0, max(xs)) if tick <= max(xs)]
+    lines += [_label(across(tick), below, f"{tick:g}", "middle") for tick in shown]
     lines.append(_label(_WIDTH - _RIGHT, _HEIGHT - 6, unit, "end"))
     for value in published:
         lines.append(_rule(up(value), _INK, ' stroke-dasharray="5 4"'))

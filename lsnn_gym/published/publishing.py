@@ -92,8 +92,7 @@ def publish(
 
 
 def _check_same(run: RunFolder, experiment: Experiment, summary: Summary) -> None:
-    same = experiment.model_dump(mode="json", round_trip=True) == summary.settings
-    if not same or newest_checkpoint(run).iteration != summary.iterations:
+    if experiment != summary.experiment() or newest_checkpoint(run).iteration != summary.iterations:
         raise UserError(
             f"{run.path}: row {summary.row} has another run as seed {summary.seed}: expected "
             f"`lsnn-gym results add {run.path} --row {summary.row}` first"

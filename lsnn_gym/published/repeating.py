@@ -11,7 +11,7 @@ from lsnn_gym.errors import UserError
 from lsnn_gym.experiment import load_experiment
 from lsnn_gym.plain_yaml import parse_yaml
 from lsnn_gym.published.rows import Row
-from lsnn_gym.published.summaries import Summary
+from lsnn_gym.published.summaries import Summary, plain
 
 
 def command_of(row: Row, summary: Summary | None) -> str:
@@ -24,8 +24,7 @@ def command_of(row: Row, summary: Summary | None) -> str:
         changes = dict(row.set)
         load_experiment(row.config, tuple(f"{key}={_written(value)}" for key, value in changes.items()))
     else:
-        settings = load_experiment(row.config).model_dump(mode="json", round_trip=True)
-        changes = dict(_changes(settings, summary.settings))
+        changes = dict(_changes(plain(load_experiment(row.config)), plain(summary.experiment())))
     parts = ["lsnn-gym", "train", row.config]
     for key, value in changes.items():
         parts += ["--set", f"{key}={_written(value)}"]

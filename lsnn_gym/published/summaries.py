@@ -16,7 +16,7 @@ from pydantic import Field
 
 from lsnn_gym.atomic import cannot_write, write_atomically
 from lsnn_gym.errors import UserError
-from lsnn_gym.experiment import Experiment, experiment_of, family_of
+from lsnn_gym.experiment import Experiment, experiment_from, experiment_of, family_of
 from lsnn_gym.families.family import finished_iterations
 from lsnn_gym.published.rows import Row
 from lsnn_gym.published.thinning import Curve, test_figures, thinned
@@ -50,6 +50,14 @@ class Summary(Settings):
     figures: dict[str, Any] = Field(description="of the trained network")
     curve: Curve = Field(description="the course of the training")
     settings: dict[str, Any] = Field(description="all of them, as in the run's config.yaml")
+
+    def experiment(self) -> Experiment:
+        """Return the experiment; settings that came after the run have their defaults.
+
+        Raises:
+            UserError: There are no such settings any more.
+        """
+        return experiment_from(self.settings, f"summary of {self.row}, seed {self.seed}")
 
 
 def summarise(run: RunFolder, row: Row) -> Summary:
@@ -98,7 +106,7 @@ def summarise(run: RunFolder, row: Row) -> Summary:
         environment=_environment(run),
         figures=_brief(figures),
         curve=_rounded(thinned([each for each in metrics if each["iteration"] <= done])),
-        settings=experiment.model_dump(mode="json", round_trip=True),
+        settings=plain(experiment),
     )
 
 
@@ -155,7 +163,7 @@ def write_summary(documents: Path, summary: Summary) -> Path:
     """
     for other in read_summaries(documents, summary.row):
         if other.seed != summary.seed:
-            different = _different(other.settings, summary.settings)
+            different = _different(plain(other.experiment()), plain(summary.experiment()))
             if different:
                 raise UserError(
                     f"row {summary.row}: seed {summary.seed} was run with another {different} than seed "
@@ -169,6 +177,11 @@ def write_summary(documents: Path, summary: Summary) -> Path:
         raise cannot_write(path, error) from error
     write_atomically(path, _text(summary.model_dump(mode="json")))
     return path
+
+
+def plain(experiment: Experiment) -> dict[str, Any]:
+    """Return all settings of an experiment as JSON has them."""
+    return experiment.model_dump(mode="json", round_trip=True)
 
 
 def _different(ours: Mapping[str, Any], others: Mapping[str, Any]) -> str | None:
@@ -187,11 +200,11 @@ def _different(ours: Mapping[str, Any], others: Mapping[str, Any]) -> str | None
     return None
 
 
-def _text(plain: Mapping[str, Any]) -> str:
+def _text(content: Mapping[str, Any]) -> str:
     """Write JSON, the points of the curve in a line each key."""
     lines = [
         f' "{key}": {json.dumps(value, indent=1) if key != "curve" else _curve_text(value)}'
-        for key, value in plain.items()
+        for key, value in content.items()
     ]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
@@ -228,10 +241,10 @@ def summary_of(documents: Path, row: str, seed: int) -> Summary:
 def _read(folder: Path, row: str) -> Iterator[Summary]:
     for path in folder.glob("*.json"):
         try:
-            plain = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: expected a JSON file: {error}") from None
-        summary = validate(Summary, plain, str(path))
+        summary = validate(Summary, content, str(path))
         if (summary.row, f"seed-{summary.seed}.json") != (row, path.name):
             raise UserError(
                 f"{path}: it is of row {summary.row}, seed {summary.seed}: expected it in "

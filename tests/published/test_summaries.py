@@ -102,6 +102,19 @@ def test_the_page_gives_mean_and_range_and_the_command_of_each_seed(maze: Path, 
     assert (docs / "results" / "curves" / "maze.svg").read_text().count("<polyline") == 2
 
 
+def test_settings_that_came_after_a_run_have_their_defaults(maze: Path, tmp_path: Path):
+    docs = documents(tmp_path, {"name": "maze", "config": "water-maze-smoke", "figures": RL_FIGURES})
+    assert run("results", "add", str(maze / "1"), "--row=maze", f"--docs={docs}") == 0
+    text = (docs / "results.md").read_text()
+    path = docs / "results" / "summaries" / "maze" / "seed-1.json"
+    older = json.loads(path.read_text())
+    del older["settings"]["network"]["cell"], older["settings"]["train"]["auxiliary"]
+    path.write_text(json.dumps(older))
+    assert run("results", f"--docs={docs}") == 0
+    assert (docs / "results.md").read_text() == text
+    assert run("results", "add", str(maze / "2"), "--row=maze", f"--docs={docs}") == 0
+
+
 def test_what_is_edited_by_hand_is_found(maze: Path, tmp_path: Path, capsys):
     docs = documents(tmp_path, {"name": "maze", "config": "water-maze-smoke", "figures": RL_FIGURES})
     assert run("results", "add", str(maze / "1"), "--row=maze", f"--docs={docs}") == 0
