@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from random import Random
+from signal import Signals
 
 from lsnn_gym.errors import NotFiniteError, UserError
 from lsnn_gym.experiment import Experiment, experiment_from
@@ -90,7 +91,7 @@ class Course:
         self,
         run: Path,
         prepare: Callable[[], object] = lambda: None,
-        signals: tuple[tuple[float, int], ...] = (),
+        signals: Sequence[tuple[float, Signals]] = (),
     ) -> Ended:
         """Begin the training in ``run``, or go on with it, in a child that calls ``prepare`` first."""
 
