@@ -63,6 +63,7 @@ def test_within_one_process_too(tmp_path: Path):
         holding(tmp_path, "training").__enter__()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
 def test_a_forked_child_does_not_hold_on(tmp_path: Path):
     program = f"""
 import os, sys, time
