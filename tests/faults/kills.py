@@ -9,7 +9,7 @@ from random import Random
 
 from tests.faults.children import Ended
 from tests.faults.operations import die, slow_disk
-from tests.faults.trainings import Course, Outcome, is_half_saved, moment, reached
+from tests.faults.trainings import Course, Moments, Outcome, is_half_saved, reached
 
 _SLOW_S = 0.02
 
@@ -33,14 +33,17 @@ def _kill(courses: list[Course], kills: int, chance: Random, outcome: Outcome, s
     halves = 0
     for course, share in zip(courses, _shares(kills, len(courses)), strict=True):
         # Five waits a checkpoint, and one iteration has one.
-        span = course.seconds + 6 * slow * course.experiment.train.iterations
+        moments = Moments(chance, course.seconds + 6 * slow * course.experiment.train.iterations)
         left = share
         while left:
             run, iteration = course.new_folder(), 0
             while left:
-                ended = course.train(run, partial(slow_disk, slow), ((moment(chance, span), signal.SIGKILL),))
-                if ended.status != -signal.SIGKILL:
+                ended = course.train(run, partial(slow_disk, slow), ((moments(), signal.SIGKILL),))
+                moments.met(alive=ended.status != 0)
+                if ended.status == 0:
                     break
+                if ended.status != -signal.SIGKILL:
+                    outcome.lost.append(f"{course.name}: {ended}")
                 left -= 1
                 outcome.injected += 1
                 halves += is_half_saved(run)
@@ -66,13 +69,14 @@ def interrupt_twice(courses: list[Course], times: int, chance: Random) -> Outcom
     outcome = Outcome("Ctrl-C twice")
     at_once = 0
     for course, share in zip(courses, _shares(times, len(courses)), strict=True):
-        span = course.seconds + 6 * _SLOW_S * course.experiment.train.iterations
+        moments = Moments(chance, course.seconds + 6 * _SLOW_S * course.experiment.train.iterations)
         left = share
         while left:
             run, iteration = course.new_folder(), 0
             while left:
-                signals = ((moment(chance, span), signal.SIGINT), (chance.uniform(0, 0.1), signal.SIGINT))
+                signals = ((moments(), signal.SIGINT), (chance.uniform(0, 0.1), signal.SIGINT))
                 ended = course.train(run, partial(slow_disk, _SLOW_S), signals)
+                moments.met(alive=ended.status != 0)
                 if ended.status == 0:
                     break
                 left -= 1

@@ -174,6 +174,22 @@ def is_half_saved(run: Path) -> bool:
     return any((run / "checkpoints").glob(".[0-9]*.tmp"))
 
 
-def moment(chance: Random, seconds: float) -> float:
-    """Return a random moment of the first 70 % of a training."""
-    return chance.uniform(0, 0.7 * seconds)
+class Moments:
+    """Random moments within a training whose length is not known: how fast this machine is may change meanwhile.
+
+    Args:
+        chance: Source of the moments.
+        seconds: How long it takes, at first sight.
+    """
+
+    def __init__(self, chance: Random, seconds: float) -> None:
+        self._chance = chance
+        self._span = seconds
+
+    def __call__(self) -> float:
+        """Return a moment, in seconds from the start."""
+        return self._chance.uniform(0, self._span)
+
+    def met(self, *, alive: bool) -> None:
+        """Learn whether the training was still alive then."""
+        self._span *= 1.04 if alive else 0.8
