@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lsnn_gym.training.checkpoint import latest_checkpoint
+from lsnn_gym.training.checkpoint import latest_checkpoint, load_checkpoint
 from tests.command_line import SMALL_MAZE, only_run, run
 
 SMALL = [*SMALL_MAZE, "--set=train.iterations=6"]
@@ -315,6 +315,28 @@ def test_a_stopped_run_says_how_to_go_on_and_ends_as_if_undisturbed(number, stat
     assert run("train", "--resume", str(folder), "--quiet") == 0
     assert (folder / "metrics.jsonl").read_bytes() == undisturbed
     assert (folder / "episode.mp4").is_file()
+
+
+@pytest.mark.slow
+def test_ctrl_c_twice_stops_at_once_and_damages_nothing(undisturbed, tmp_path):
+    process = start("train", "water-maze-quick", *LONG, f"--out={tmp_path}")
+    folder = wait_for_lines(tmp_path, 3)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "\n"
+    assert (
+        process.stderr.readline()
+        == "Stopping after this iteration, to save; Ctrl-C once more stops at once.\n"
+    )
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.strip() == "interrupted" or "saved" in out
+    newest = latest_checkpoint(folder / "checkpoints")
+    assert newest is not None
+    assert load_checkpoint(newest).iteration >= 2
+    assert run("train", "--resume", str(folder), "--quiet") == 0
+    assert (folder / "metrics.jsonl").read_bytes() == undisturbed
 
 
 @pytest.mark.slow

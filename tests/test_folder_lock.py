@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from lsnn_gym.comparison import PlannedRun, train_all
 from lsnn_gym.errors import UserError
 from lsnn_gym.folder_lock import holding
+from lsnn_gym.training.run_folder import RunFolder
 from tests.command_line import run
 from tests.faults.trainings import as_the_command_line, experiment
 
@@ -63,6 +65,7 @@ def test_within_one_process_too(tmp_path: Path):
         holding(tmp_path, "training").__enter__()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
 def test_a_forked_child_does_not_hold_on(tmp_path: Path):
     program = f"""
 import os, sys, time
@@ -70,11 +73,15 @@ from pathlib import Path
 from lsnn_gym.folder_lock import holding
 with holding(Path({str(tmp_path)!r}), "training"):
     if os.fork() == 0:
+        print("forked", flush=True)
         sys.stdin.read()
         os._exit(0)
     os._exit(0)
 """
-    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE) as parent:
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "forked\n"
         parent.wait()
         with holding(tmp_path, "training"):
             pass
@@ -101,3 +108,9 @@ def test_a_second_training_in_a_run_folder_is_refused_and_changes_nothing(tmp_pa
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path):
     with pytest.raises(UserError, match=f"cannot write {tmp_path}/none/.lock: No such file"):
         holding(tmp_path / "none", "training").__enter__()
+
+
+def test_a_second_comparison_in_a_folder_is_refused(tmp_path: Path):
+    planned = [PlannedRun("variant", 1, RunFolder(tmp_path / "variant" / "seed-1"))]
+    with holding(tmp_path, "comparing"), pytest.raises(UserError, match="is comparing there"):
+        list(train_all(planned, 1))

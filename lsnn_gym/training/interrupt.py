@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
@@ -59,13 +60,20 @@ class StopRequest:
         if number == signal.SIGINT and self._interrupted:
             if not _is_swallowed(frame):
                 raise KeyboardInterrupt
-            threading.Timer(0.01, signal.raise_signal, [number]).start()
+            threading.Timer(0.01, _interrupt_again).start()
             return
         self._interrupted |= number == signal.SIGINT
         if self.requested is None and self._told is not None:
             with contextlib.suppress(OSError):
                 os.write(2, self._told.encode())  # no print: what was interrupted may be printing
         self.requested = self.requested or signal.Signals(number).name
+
+
+def _interrupt_again() -> None:
+    if hasattr(signal, "pthread_kill"):  # which also ends a wait of the main thread
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
 
 
 def _is_swallowed(frame: FrameType | None) -> bool:

@@ -126,13 +126,19 @@ def _write_all(file: FileIO, content: bytes, path: Path) -> None:
         raise cannot_write(path, error) from error
 
 
-def extent_problem(path: str | Path, extent: Mapping[str, Any]) -> str | None:
+def extent_problem(path: str | Path, extent: Any) -> str | None:
     """Return in one line why a file does not begin with what ``MetricsLog.extent`` told of it; None if it does.
 
     Raises:
         UserError: The file cannot be read.
     """
-    size, checksum = extent["bytes"], extent["sha256"]
+    size, checksum = (
+        (extent.get(key) for key in ("bytes", "sha256")) if isinstance(extent, dict) else (None, None)
+    )
+    if not isinstance(size, int) or not isinstance(checksum, str):
+        return (
+            f"{path} cannot be compared: its checkpoint says {str(extent)[:40]!r}, expected bytes and sha256"
+        )
     content = _content(Path(path))
     if len(content) < size:
         return f"{path} is truncated: found {len(content)} bytes, expected at least {size}"

@@ -77,7 +77,7 @@ def fill_disk(course: Course, disk: Path, times: int) -> Outcome:
     for number in range(times):
         ballast.write_bytes(b"")
         free = os.statvfs(disk)
-        left = 4096 * (1 + 3 * number)
+        left = 4096 * (1 + number)
         ballast.write_bytes(bytes(max(0, free.f_bavail * free.f_frsize - left)))
         ended = course.train(run)
         full = ended.status == 2 and ended.said.startswith(f"cannot write {run}")

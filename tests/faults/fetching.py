@@ -16,7 +16,7 @@ from lsnn_gym.data import download, registry, store
 from lsnn_gym.data.data_set import DataFile, FileSet
 from tests.data.fake_server import FakeServer
 from tests.faults.children import run_child
-from tests.faults.trainings import Outcome, moment
+from tests.faults.trainings import Moments, Outcome
 
 _NAME = "made"
 _CHUNK_S = 0.005
@@ -47,7 +47,7 @@ def kill_fetching(folder: Path, kills: int, chance: Random) -> Outcome:
     made = _data_set()
     started = time.perf_counter()
     run_child(lambda: _fetch(made, folder / "undisturbed"), folder / "errors.txt")
-    span = time.perf_counter() - started
+    moments = Moments(chance, time.perf_counter() - started)
     parts = 0
     for number in count():
         if outcome.injected >= kills:
@@ -57,8 +57,9 @@ def kill_fetching(folder: Path, kills: int, chance: Random) -> Outcome:
             ended = run_child(
                 lambda cache=cache: _fetch(made, cache),
                 folder / "errors.txt",
-                ((moment(chance, span), signal.SIGKILL),),
+                ((moments(), signal.SIGKILL),),
             )
+            moments.met(alive=ended.status != 0)
             if ended.status == 0:
                 break
             if ended.status != -signal.SIGKILL:

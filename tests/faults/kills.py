@@ -3,50 +3,38 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from random import Random
 
 from tests.faults.children import Ended
 from tests.faults.operations import die, slow_disk
-from tests.faults.trainings import Course, Outcome, is_half_saved, moment, reached
+from tests.faults.trainings import Course, Moments, Outcome, is_half_saved, reached
 
 _SLOW_S = 0.02
+
+Signals = tuple[tuple[float, signal.Signals], ...]
+"""Each with the seconds of waiting before it."""
 
 
 def kill_trainings(courses: list[Course], kills: int, chance: Random) -> Outcome:
     """Kill trainings at random moments; each goes on until it is killed again, or done."""
     outcome = Outcome("SIGKILL while training")
-    _kill(courses, kills, chance, outcome, slow=0.0)
+    for _, _, ended in _disturbed(courses, kills, chance, outcome, _killed, slow=0.0):
+        _check_killed(ended, outcome)
     return outcome
 
 
 def kill_saving(courses: list[Course], kills: int, chance: Random) -> Outcome:
     """The same on a slow disk: most of the time then goes into saving."""
     outcome = Outcome("SIGKILL while checkpointing, on a slow disk")
-    halves = _kill(courses, kills, chance, outcome, slow=_SLOW_S)
+    halves = 0
+    for _, run, ended in _disturbed(courses, kills, chance, outcome, _killed, slow=_SLOW_S):
+        _check_killed(ended, outcome)
+        halves += is_half_saved(run)
     outcome.about = f"{halves} within a checkpoint half written"
     return outcome
-
-
-def _kill(courses: list[Course], kills: int, chance: Random, outcome: Outcome, slow: float) -> int:
-    halves = 0
-    for course, share in zip(courses, _shares(kills, len(courses)), strict=True):
-        # Five waits a checkpoint, and one iteration has one.
-        span = course.seconds + 6 * slow * course.experiment.train.iterations
-        left = share
-        while left:
-            run, iteration = course.new_folder(), 0
-            while left:
-                ended = course.train(run, partial(slow_disk, slow), ((moment(chance, span), signal.SIGKILL),))
-                if ended.status != -signal.SIGKILL:
-                    break
-                left -= 1
-                outcome.injected += 1
-                halves += is_half_saved(run)
-                iteration = _not_back(course, run, iteration, outcome)
-            course.finished(run, outcome)
-    return halves
 
 
 def kill_at_each_operation(courses: list[Course], step: int) -> Outcome:
@@ -65,30 +53,64 @@ def interrupt_twice(courses: list[Course], times: int, chance: Random) -> Outcom
     """Press Ctrl-C at a random moment and once more soon after, on a slow disk."""
     outcome = Outcome("Ctrl-C twice")
     at_once = 0
-    for course, share in zip(courses, _shares(times, len(courses)), strict=True):
-        span = course.seconds + 6 * _SLOW_S * course.experiment.train.iterations
-        left = share
-        while left:
-            run, iteration = course.new_folder(), 0
-            while left:
-                signals = ((moment(chance, span), signal.SIGINT), (chance.uniform(0, 0.1), signal.SIGINT))
-                ended = course.train(run, partial(slow_disk, _SLOW_S), signals)
-                if ended.status == 0:
-                    break
-                left -= 1
-                outcome.injected += 1
-                at_once += "interrupted" in ended.said
-                if not _ended_as_interrupted(ended):
-                    outcome.lost.append(f"{course.name}: {ended}")
-                if run.exists():
-                    iteration = _not_back(course, run, iteration, outcome)
-            course.finished(run, outcome)
+
+    def pressed(first: float) -> Signals:
+        return (first, signal.SIGINT), (chance.uniform(0, 0.1), signal.SIGINT)
+
+    for course, _, ended in _disturbed(courses, times, chance, outcome, pressed, slow=_SLOW_S):
+        at_once += "interrupted" in ended.said
+        if ended.status != 130 or "Traceback" in ended.said:
+            outcome.lost.append(f"{course.name}: {ended}")
     outcome.about = f"exit status 130 each time; {at_once} stopped at once, the others had saved before"
     return outcome
 
 
-def _ended_as_interrupted(ended: Ended) -> bool:
-    return ended.status == 130 and "Traceback" not in ended.said
+def _killed(moment: float) -> Signals:
+    return ((moment, signal.SIGKILL),)
+
+
+def _check_killed(ended: Ended, outcome: Outcome) -> None:
+    if ended.status != -signal.SIGKILL:
+        outcome.lost.append(f"not killed: {ended}")
+
+
+def _disturbed(
+    courses: list[Course],
+    times: int,
+    chance: Random,
+    outcome: Outcome,
+    signals: Callable[[float], Signals],
+    slow: float,
+) -> Iterator[tuple[Course, Path, Ended]]:
+    """Send signals to trainings that go on until they are done, then to the next ones; compare each in the end.
+
+    Args:
+        courses: Which share the disturbances.
+        times: How many, in all.
+        chance: Of the moments.
+        outcome: Gets what is found.
+        signals: What is sent, given the moment of the first.
+        slow: Seconds that each wait for the disk takes more.
+
+    Yields:
+        After each disturbance that met a living one: the course, the run and how the process ended.
+    """
+    for course, share in zip(courses, _shares(times, len(courses)), strict=True):
+        # About six waits a checkpoint, and one iteration has one.
+        moments = Moments(chance, course.seconds + 6 * slow * course.experiment.train.iterations)
+        left = share
+        while left:
+            run, iteration = course.new_folder(), 0
+            while left:
+                ended = course.train(run, partial(slow_disk, slow), signals(moments()))
+                moments.met(alive=ended.status != 0)
+                if ended.status == 0:
+                    break
+                left -= 1
+                outcome.injected += 1
+                yield course, run, ended
+                iteration = _not_back(course, run, iteration, outcome)
+            course.finished(run, outcome)
 
 
 def _not_back(course: Course, run: Path, iteration: int, outcome: Outcome) -> int:

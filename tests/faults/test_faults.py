@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
 def test_nothing_is_lost_by_a_few_of_each_fault(tmp_path: Path):
     # In a process of its own: forks must not meet the threads of other tests.
     command = [
@@ -31,7 +33,7 @@ def test_nothing_is_lost_by_a_few_of_each_fault(tmp_path: Path):
         "--kills",
         "9",
         "--step",
-        "6",
+        "8",
         "--folder",
         str(tmp_path),
     ]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from random import Random
+from signal import Signals
 
 from lsnn_gym.command_line.starting import Place, train_or_go_on
 from lsnn_gym.errors import NotFiniteError, UserError
@@ -90,7 +91,7 @@ class Course:
         self,
         run: Path,
         prepare: Callable[[], object] = lambda: None,
-        signals: tuple[tuple[float, int], ...] = (),
+        signals: Sequence[tuple[float, Signals]] = (),
     ) -> Ended:
         """Begin the training in ``run``, or go on with it, in a child that calls ``prepare`` first."""
 
@@ -173,6 +174,22 @@ def is_half_saved(run: Path) -> bool:
     return any((run / "checkpoints").glob(".[0-9]*.tmp"))
 
 
-def moment(chance: Random, seconds: float) -> float:
-    """Return a random moment of the first 70 % of a training."""
-    return chance.uniform(0, 0.7 * seconds)
+class Moments:
+    """Random moments within a training whose length is not known: how fast this machine is may change meanwhile.
+
+    Args:
+        chance: Source of the moments.
+        seconds: How long it takes, at first sight.
+    """
+
+    def __init__(self, chance: Random, seconds: float) -> None:
+        self._chance = chance
+        self._span = seconds
+
+    def __call__(self) -> float:
+        """Return a moment, in seconds from the start."""
+        return self._chance.uniform(0, self._span)
+
+    def met(self, *, alive: bool) -> None:
+        """Learn whether the training was still alive then."""
+        self._span *= 1.04 if alive else 0.8

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from lsnn_gym.errors import UserError
-from lsnn_gym.training.metrics import MetricsLog, TensorBoardLog, read_metrics
+from lsnn_gym.training.metrics import MetricsLog, TensorBoardLog, cut_to, extent_problem, read_metrics
 
 
 def record(iteration: int) -> dict[str, Any]:
@@ -249,3 +249,38 @@ def test_unwritable_event_folder(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"^cannot write .*file/tb: Not a directory$"):
         TensorBoardLog(tmp_path / "file" / "tb")
+
+
+# What a file was when a checkpoint was saved ---------------------------------------------------------
+
+
+def test_an_extent_tells_whether_the_file_still_begins_so(tmp_path: Path):
+    path = tmp_path / "m.jsonl"
+    with MetricsLog(path) as log:
+        log.append({"iteration": 1, "loss": 0.5})
+        extent = log.extent()
+        log.append({"iteration": 2})
+    with MetricsLog(path) as log:
+        assert log.extent()["bytes"] == path.stat().st_size
+    whole = path.read_bytes()
+    assert extent_problem(path, extent) is None
+    cut_to(path, extent)
+    assert path.read_bytes() == whole.splitlines(keepends=True)[0]
+    assert extent_problem(path, extent) is None
+    path.write_bytes(whole.replace(b"0.5", b"0.4"))
+    problem = extent_problem(path, extent)
+    assert problem is not None
+    assert problem.startswith(f"{path} is damaged: its first {extent['bytes']} bytes have the checksum ")
+    path.write_bytes(whole[:5])
+    assert (
+        extent_problem(path, extent)
+        == f"{path} is truncated: found 5 bytes, expected at least {extent['bytes']}"
+    )
+    assert extent_problem(tmp_path / "none", extent) is not None
+
+
+@pytest.mark.parametrize("extent", [None, [], {}, {"bytes": "3", "sha256": ""}, {"bytes": 3, "sha256": None}])
+def test_what_is_no_extent_is_a_problem_and_no_fault(tmp_path: Path, extent: object):
+    problem = extent_problem(tmp_path / "m.jsonl", extent)
+    assert problem is not None
+    assert "expected bytes and sha256" in problem
