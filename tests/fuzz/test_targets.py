@@ -24,7 +24,9 @@ def test_no_input_gets_anything_but_a_line(target: Target, tmp_path: Path):
         try:
             read += accepts(target, content, tmp_path)
         except Exception as error:
-            raise AssertionError(f"input {number}, {content[:200]!r}: {type(error).__name__}: {error}") from error
+            raise AssertionError(
+                f"input {number}, {content[:200]!r}: {type(error).__name__}: {error}"
+            ) from error
     assert read < target.smoke, "nothing is refused"
 
 
