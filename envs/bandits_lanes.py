@@ -160,7 +160,7 @@ def start_from(options: dict[str, Any] | None, bandit: BanditOptions, num_lanes:
         return None
     try:
         means = np.array(given["means"], np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"means must be numbers, one an arm, not {given['means']!r}") from None
     shapes = (bandit.number,), (num_lanes, bandit.number)
     if means.shape not in shapes:

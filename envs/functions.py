@@ -269,7 +269,7 @@ def checked_parameters(family: FunctionFamily, given: Any, num_functions: int) -
 def _checked_parameter(name: str, value: Any, shape: tuple[int, ...], num_functions: int) -> FloatArray:
     try:
         array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name} must be numbers of shape {shape}, not {value!r}") from None
     several = (num_functions, *shape)
     if array.shape not in (shape, several):

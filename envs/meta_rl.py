@@ -303,7 +303,7 @@ def _checked_count(name: str, value: Any) -> int | None:
 def _checked_range(value: Any) -> tuple[float, float]:
     try:
         low, high = (float(end) for end in value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"reward_range must be two numbers, not {value!r}") from None
     if not low < high:
         raise ValueError(f"reward_range must have the lower number first, not {value!r}")

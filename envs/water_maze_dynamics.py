@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
-from lsnn_gym.errors import nearest
+from lsnn_gym.errors import nearest, shortened
 
 Arena = Literal["disc", "square"]
 FloatArray = npt.NDArray[np.float64]
@@ -167,8 +167,8 @@ def checked_points(name: str, value: Any, options: WaterMazeOptions, num_lanes: 
     """
     try:
         array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be two numbers, not {value!r}") from None
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} must be two numbers, not {shortened(repr(value), 200)}") from None
     if array.shape not in ((2,), (num_lanes, 2)):
         raise ValueError(f"{name} must have the shape (2,) or {(num_lanes, 2)}, not {array.shape}")
     points = np.array(np.broadcast_to(array, (num_lanes, 2)))

@@ -307,6 +307,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cli.main(args=arguments, prog_name="lsnn-gym", standalone_mode=False)
     except (UserError, gymnasium.error.Error) as error:
         _fail(str(error))
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+            raise
+        _fail("there is not enough memory for an experiment of this size", status=1)
     except (OSError, NotFiniteError) as error:
         # A disk that is full, a loss of NaN: nothing the caller of the command could have spelt better.
         _fail(str(error), status=1)

@@ -59,7 +59,13 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_yaml_int(self, node: Any) -> int:
-        return int(node.value.replace("_", ""))
+        digits = node.value.replace("_", "")
+        # Long ones first: Python refuses to read thousands of digits, in words of its own.
+        if len(digits) > 20 or not -(2**63) <= int(digits) < 2**63:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the number {shortened(digits)} does not fit into 64 bits", node.start_mark
+            )
+        return int(digits)
 
 
 class _Dumper(yaml.SafeDumper):

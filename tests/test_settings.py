@@ -264,7 +264,7 @@ def test_scalars(tmp_path: Path, text: str, value: object):
         ("a: \x01\n", ": unacceptable character"),
         (b"a: \xff\xfe\n", ": not a text file in UTF-8"),
         ("a: " + "[" * 5000, ": nested too deeply"),
-        ("a: " + "9" * 5000 + "\n", ": Exceeds the limit"),
+        ("a: " + "9" * 5000 + "\n", ", line 1: the number 99"),
     ],
 )
 def test_bad_yaml_is_one_line(tmp_path: Path, text: str | bytes, expected: str):
@@ -388,7 +388,7 @@ class Free(Settings):
             ),
         ),
         number=st.floats(allow_nan=False, allow_infinity=False),
-        whole=st.integers(min_value=-(2**63), max_value=2**63),
+        whole=st.integers(min_value=-(2**63), max_value=2**63 - 1),
         either=st.integers(-5, 5) | st.sampled_from(["3", "1_0", "no", "a"]),
         table=st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.text("ab1e-:# \n'\"")),
     )

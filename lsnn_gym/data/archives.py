@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +21,7 @@ from lsnn_gym.data.checksums import cannot_read
 from lsnn_gym.errors import UserError
 
 _CHUNK_BYTES = 1 << 16
+_SPARE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,13 @@ class Limits:
     """Of all files together."""
     max_files: int = 100_000
     """Files and folders."""
+    max_ratio: int = 100
+    """Of the bytes that come out to those of the archive; a megabyte may come out of any."""
+
+    def of(self, archive: Path) -> Limits:
+        """Return the limits for an archive of its size."""
+        by_size = max(_SPARE_BYTES, self.max_ratio * archive.stat().st_size)
+        return replace(self, max_bytes=min(self.max_bytes, by_size))
 
 
 @contextmanager
@@ -38,7 +46,8 @@ def unpacked(archive: Path, beside: Path, limits: Limits | None = None) -> Itera
     """Give a temporary folder in ``beside`` with what is in a zip or (compressed) tar archive.
 
     The folder is removed at the end: take out of it what is to stay, by a rename. Links, devices, absolute
-    names, names with ``..`` and names given twice are refused, and then nothing of the archive stays.
+    names, names with ``..``, names given twice (in any case of letters) and more than the limits are refused, and
+    then nothing of the archive stays.
 
     Args:
         archive: A ``.zip`` or ``.tar[.gz|.bz2|.xz]`` file, judged by its contents.
@@ -57,7 +66,6 @@ def unpacked(archive: Path, beside: Path, limits: Limits | None = None) -> Itera
 
 
 def _extract(archive: Path, folder: Path, limits: Limits) -> None:
-    writer = _Writer(archive, folder, limits)
     damaged = (
         zipfile.BadZipFile,
         tarfile.TarError,
@@ -65,8 +73,11 @@ def _extract(archive: Path, folder: Path, limits: Limits) -> None:
         lzma.LZMAError,
         EOFError,
         NotImplementedError,
+        UnicodeDecodeError,
     )
     try:
+        limits = limits.of(archive)
+        writer = _Writer(archive, folder, limits)
         if zipfile.is_zipfile(archive):
             _extract_zip(archive, writer)
         else:
@@ -147,6 +158,7 @@ class _Writer:
         self._limits = limits
         self._bytes_left = limits.max_bytes
         self._files_left = limits.max_files
+        self._written: set[str] = set()
 
     def folder(self, name: str) -> None:
         """Make a folder."""
@@ -157,6 +169,11 @@ class _Writer:
         place = self._place(name)
         if size > self._bytes_left:
             raise _too_large(self._archive, self._limits)
+        # Where a disk does not tell cases apart, one file would replace the other.
+        folded = place.as_posix().casefold()
+        if folded in self._written:
+            raise self.refuse(name, "there twice")
+        self._written.add(folded)
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(place, "xb") as target:

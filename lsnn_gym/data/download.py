@@ -114,7 +114,11 @@ class ResumingDownloader:
     def _write(self, response: Any, start: int) -> None:
         requests = need("requests", "requests")
         length = response.headers.get("Content-Length", "")
-        total = start + int(length) if length.isdigit() else None
+        total = start + int(length) if length.isdecimal() and len(length) <= 18 else None
+        if total is not None and total > self._max_bytes:
+            raise requests.RequestException(
+                f"announces {total:,} bytes, more than the {self._max_bytes:,} bytes expected"
+            )
         bar = tqdm(
             total=total,
             initial=start,

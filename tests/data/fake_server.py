@@ -19,6 +19,7 @@ class FakeServer(BaseAdapter):
         self.ranges = ranges
         self.break_after: list[int] = []
         self.redirects: dict[str, str] = {}
+        self.lengths: dict[str, str] = {}
         self.asked: list[tuple[str, str | None]] = []
 
     def session(self) -> requests.Session:
@@ -41,7 +42,7 @@ class FakeServer(BaseAdapter):
                 return _answer(request, 416, b"", {})
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
             content, status = content[start:], 206
-        headers["Content-Length"] = str(len(content))
+        headers["Content-Length"] = self.lengths.get(request.url, str(len(content)))
         if self.break_after:
             content = content[: self.break_after.pop(0)]
         return _answer(request, status, content, headers)

@@ -10,7 +10,9 @@ import pytest
 import requests
 
 from lsnn_gym.data import download as download_module
+from lsnn_gym.data.data_set import DataSet, Downloadable
 from lsnn_gym.data.download import download, https_session
+from lsnn_gym.data.registry import DATA_SETS
 from lsnn_gym.errors import UserError
 from tests.data.fake_server import FakeServer
 
@@ -114,9 +116,50 @@ def test_all_failures_are_named(tmp_path: Path) -> None:
 
 
 def test_an_endless_answer_is_cut_off(tmp_path: Path) -> None:
+    server = FakeServer({URL: CONTENT})
+    server.lengths[URL] = "unknown"
     with pytest.raises(UserError, match="sends more than the 1,000 bytes expected"):
+        _download(server, tmp_path / "file.gz", max_bytes=1000)
+    assert _names(tmp_path) == []
+
+
+def test_a_long_file_is_refused_before_it_is_sent(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="announces 256,000 bytes, more than the 1,000 bytes expected"):
         _download(FakeServer({URL: CONTENT}), tmp_path / "file.gz", max_bytes=1000)
     assert _names(tmp_path) == []
+
+
+@pytest.mark.parametrize("length", ["²", "9" * 5000, "-1", "", "12x"])
+def test_lengths_that_are_none_are_not_believed(tmp_path: Path, length: str) -> None:
+    server = FakeServer({URL: CONTENT})
+    server.lengths[URL] = length
+    _download(server, tmp_path / "file.gz")
+    assert (tmp_path / "file.gz").read_bytes() == CONTENT
+
+
+def test_a_chain_of_redirects_ends(tmp_path: Path) -> None:
+    server = FakeServer({})
+    server.redirects[URL] = URL
+    with pytest.raises(UserError, match="Exceeded 30 redirects"):
+        _download(server, tmp_path / "file.gz")
+
+
+def test_certificates_are_checked() -> None:
+    with https_session() as session:
+        assert session.verify is True
+
+
+@pytest.mark.parametrize("data_set", DATA_SETS.values(), ids=DATA_SETS)
+def test_every_address_is_https_and_has_a_checksum(data_set: DataSet) -> None:
+    files = [*getattr(data_set, "files", ()), *getattr(data_set, "archives", ())]
+    if not isinstance(data_set, Downloadable):
+        return
+    for file in files:
+        assert re.fullmatch(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", file.checksum)
+    urls = [url for file in files for url in file.urls] or list(getattr(data_set, "urls", ()))
+    assert urls
+    assert all(url.startswith("https://") for url in urls)
+    assert files or re.fullmatch(r"sha256:[0-9a-f]{64}", getattr(data_set, "index_checksum", ""))
 
 
 @pytest.mark.parametrize(

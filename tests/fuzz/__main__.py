@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import faulthandler
 import importlib.util
+import mmap
 import os
 import random
 import shutil
@@ -23,6 +24,7 @@ from typing import Any
 
 SLOW_S = 5.0
 """An input that takes longer is a crash too."""
+STUCK_S = 60.0
 SPARE_BYTES = 3 << 29
 """Memory that a process may take on top of what it has when it begins: no header may make it take more."""
 
@@ -34,7 +36,7 @@ class _SlowError(Exception):
 class Watch:
     """Runs inputs, counts them, and keeps one input of each kind of crash."""
 
-    def __init__(self, target: Any, folder: Path, kept: Path, inputs: int) -> None:
+    def __init__(self, target: Any, folder: Path, kept: Path, inputs: int, heartbeat: mmap.mmap) -> None:
         self.target = target
         self.folder = folder
         self.kept = kept
@@ -42,6 +44,7 @@ class Watch:
         self.count = self.read = 0
         self.crashes: dict[str, int] = {}
         self.started = time.perf_counter()
+        self.heartbeat = heartbeat
         signal.signal(signal.SIGALRM, self._too_slow)
 
     def run(self, content: bytes) -> None:
@@ -49,6 +52,7 @@ class Watch:
         from tests.fuzz.target import accepts, signature
 
         self.count += 1
+        self.heartbeat[:8] = self.count.to_bytes(8, "little")
         signal.setitimer(signal.ITIMER_REAL, SLOW_S)
         try:
             self.read += accepts(self.target, content, self.folder)
@@ -165,15 +169,16 @@ def _fuzzed(target: Any, asked: argparse.Namespace, atheris: Any) -> bool:
     # In memory where there is such a folder: files are the slowest part.
     fast = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="fuzz-", dir=fast if fast.is_dir() else None))
+    heartbeat = mmap.mmap(-1, 8)  # shared with the child
     child = os.fork()
     if child == 0:
-        watch = Watch(target, folder, asked.keep, asked.inputs)
+        watch = Watch(target, folder, asked.keep, asked.inputs, heartbeat)
         _limit_memory()
         if atheris is None:
             _blind(watch, asked.seed)
             _ended(watch)
         _guided(watch, asked.seed, atheris)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    status = os.waitstatus_to_exitcode(_waited(child, heartbeat))
     if status not in (0, 1):
         print(
             f"{target.name}: the process died with status {status}, its last input is in {folder}", flush=True
@@ -181,6 +186,20 @@ def _fuzzed(target: Any, asked: argparse.Namespace, atheris: Any) -> bool:
     else:
         shutil.rmtree(folder, ignore_errors=True)
     return status != 0
+
+
+def _waited(child: int, heartbeat: mmap.mmap) -> int:
+    """Return how a process ended; one that hangs in C, where no alarm reaches it, is killed."""
+    seen, since = b"", time.perf_counter()
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        if heartbeat[:8] != seen:
+            seen, since = heartbeat[:8], time.perf_counter()
+        elif time.perf_counter() - since > STUCK_S:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.05)
 
 
 def _ended(watch: Watch) -> None:
