@@ -305,6 +305,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; bad input is one line on stderr and exit status 2."""
     try:
         cli.main(args=arguments, prog_name="lsnn-gym", standalone_mode=False)
+    except (click.Abort, KeyboardInterrupt):  # Abort is a RuntimeError
+        click.echo("interrupted", err=True)
+        sys.exit(130)
     except (UserError, gymnasium.error.Error) as error:
         _fail(str(error))
     except (MemoryError, RuntimeError) as error:
@@ -319,9 +322,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
     except click.ClickException as error:
         _fail(error.format_message())
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        sys.exit(130)
     sys.exit(0)
 
 
