@@ -53,13 +53,16 @@ def pages_of(menu: Any) -> list[str]:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, **_: Any) -> str:
-    """Put tables in the place of their markers, and take away links to folders, which a site has not."""
-    here = Path(config.docs_dir, page.file.src_uri).parent
+    """Put tables in the place of their markers, and take away links to what the site has not: folders, other files."""
+    docs = Path(config.docs_dir).resolve()
+    here = (docs / page.file.src_uri).parent
 
-    def without_folder(link: re.Match[str]) -> str:
-        return link[1] if (here / link[2]).is_dir() else link[0]
+    def kept_inside(link: re.Match[str]) -> str:
+        target = (here / link[2]).resolve()
+        outside = target.exists() and not target.is_relative_to(docs)
+        return link[1] if outside or target.is_dir() else link[0]
 
-    return LINK.sub(without_folder, with_tables(markdown))
+    return LINK.sub(kept_inside, with_tables(markdown))
 
 
 def with_tables(markdown: str) -> str:

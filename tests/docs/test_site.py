@@ -57,12 +57,14 @@ def test_every_place_a_page_names_is_there(page):
             assert anchor in anchors(named), f"{target}#{anchor}"
 
 
-def test_links_to_folders_are_taken_away(tmp_path):
-    (tmp_path / "folder").mkdir()
+def test_links_out_of_the_site_are_taken_away(tmp_path):
+    (tmp_path / "docs" / "folder").mkdir(parents=True)
+    (tmp_path / "OTHER.md").touch()
     page = SimpleNamespace(file=SimpleNamespace(src_uri="page.md"))
-    config = SimpleNamespace(docs_dir=str(tmp_path))
-    text = HOOKS.on_page_markdown("[this](folder), [that](other.md)", page=page, config=config)
-    assert text == "this, [that](other.md)"
+    config = SimpleNamespace(docs_dir=str(tmp_path / "docs"))
+    text = "[this](folder), [that](../OTHER.md), [these](other.md), [those](misspelt)"
+    left = HOOKS.on_page_markdown(text, page=page, config=config)
+    assert left == "this, that, [these](other.md), [those](misspelt)"  # the build refuses the last
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
