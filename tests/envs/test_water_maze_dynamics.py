@@ -220,7 +220,7 @@ def test_options_take_numpy_numbers_and_keep_plain_ones():
         ([1.0], "an action must have the shape (2,), not (1,)"),
         ([[1.0, 2.0]], "an action must have the shape (2,), not (1, 2)"),
         ("up", "an action must be numbers of shape (2,), not 'up'"),
-        (None, "an action must have the shape (2,), not ()"),
+        (None, "an action must be numbers of shape (2,), not None"),
     ],
 )
 def test_actions_of_no_use_are_refused(action, message):
