@@ -15,7 +15,6 @@ import lsnn_gym
 from lsnn_gym.atomic import cannot_write, write_atomically
 from lsnn_gym.errors import UserError, nearest, shortened
 
-
 _LONGEST_NAME = 200
 
 
