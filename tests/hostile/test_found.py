@@ -54,6 +54,11 @@ def test_idx_takes_no_memory_for_what_its_header_claims(tmp_path: Path, zipped: 
         tracemalloc.stop()
 
 
+def test_idx_of_nothing_that_is_too_large_all_the_same(tmp_path: Path):
+    (tmp_path / "a").write_bytes(b"\0\0\x0e\x03" + b"\0\0\0\0" + b"\xff\xff\xff\xff" * 2)
+    refused(read_idx, tmp_path / "a", match="more than an IDX file may have")
+
+
 @pytest.mark.parametrize("axes", [33, 65, 255])
 def test_idx_of_more_axes_than_arrays_have(tmp_path: Path, axes: int):
     (tmp_path / "a").write_bytes(bytes([0, 0, 8, axes]) + b"\0\0\0\1" * axes + b"x")
