@@ -51,12 +51,23 @@ CARD_FILE = "README.md"
 
 _PACKAGES = ("lsnn-gym", "stable-baselines3", "sb3-contrib", "gymnasium", "torch")
 _MAKING_ERRORS = (
-    TypeError, ValueError, LookupError, AttributeError, AssertionError, ArithmeticError, RuntimeError, MemoryError, NotImplementedError
-)  # fmt: skip
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    NotImplementedError,
+)
 """What classes that are not ours raise on arguments that they cannot use."""
 _CONFIG_KINDS: dict[str, tuple[type, ...]] = {
-    "policy": (str,), "arguments": (dict,), "learning_rate": (dict,), "normalization": (dict, type(None))
-}  # fmt: skip
+    "policy": (str,),
+    "arguments": (dict,),
+    "learning_rate": (dict,),
+    "normalization": (dict, type(None)),
+}
 _KIND_NAMES = {str: "text", dict: "an object"}
 # Of use for training only; the optimiser may be an object that no file can name.
 _LEFT_OUT = ("lr_schedule", "optimizer_class", "optimizer_kwargs")

@@ -125,8 +125,8 @@ def find_class(name: str, classes: Collection[type] = (), base: type = nn.Module
         # Importing a package's __main__ could start a program.
         if not _is_trusted(module) or "__main__" in module:
             raise UserError(
-                f"the class {shortened(name, 200)} is of none of the packages {', '.join(TRUSTED_PACKAGES)}: if you trust it, give it "
-                f"as classes=[{shortened(path.rpartition('.')[2])}]"
+                f"the class {shortened(name, 200)} is of none of the packages {', '.join(TRUSTED_PACKAGES)}: if you "
+                f"trust it, give it as classes=[{shortened(path.rpartition('.')[2])}]"
             )
         try:
             found = importlib.import_module(module)

@@ -55,7 +55,8 @@ def _parse(path: Path, file: IO[bytes]) -> np.ndarray:
     shape = tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
     kind = np.dtype(_TYPES[magic[2]])
     expected = math.prod(shape) * kind.itemsize
-    if expected > _MAX_BYTES:
+    # An array with an axis of none may not be larger either, if that axis is left out.
+    if math.prod(max(size, 1) for size in shape) * kind.itemsize > _MAX_BYTES:
         raise UserError(
             f"{path}: its header announces {shape}, {expected:,} bytes: more than an IDX file may have"
         )

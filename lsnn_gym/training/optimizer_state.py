@@ -167,6 +167,28 @@ def _split(values: Mapping[str, Any], owner: str, tensors: dict[str, Tensor]) ->
 def _check_same(
     optimizer: Optimizer, names: Mapping[int, str], tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]
 ) -> None:
+    _check_layout(scalars)
+    own = type(optimizer).__name__
+    if scalars["optimizer"] != own:
+        raise UserError(
+            f"the optimiser state is of {shortened(scalars['optimizer'])}, but the optimiser is {own}"
+        )
+    _check_shapes(
+        {names[id(parameter)]: list(parameter.shape) for parameter in _parameters(optimizer)}, scalars
+    )
+    _check_groups(optimizer, names, scalars["groups"])
+    owners = {*scalars["state"], *(f"/{index}" for index in range(len(scalars["groups"])))}
+    for full in tensors:
+        if full.rpartition("/")[0] not in owners:
+            raise UserError(f"the optimiser state has a tensor {shortened(full)!r} of no parameter")
+    _check_hyperparameters(optimizer, tensors, scalars["groups"])
+    for parameter in _parameters(optimizer):
+        name = names[id(parameter)]
+        if own in _STATE and name in scalars["state"]:
+            _check_moments(name, parameter, _STATE[own], scalars["state"][name], tensors)
+
+
+def _check_layout(scalars: Any) -> None:
     if not isinstance(scalars, dict) or set(scalars) != _KEYS:
         found = shortened(", ".join(sorted(scalars))) if isinstance(scalars, dict) else type(scalars).__name__
         raise UserError(f"no optimiser state: found keys [{found}], expected [{', '.join(sorted(_KEYS))}]")
@@ -176,12 +198,9 @@ def _check_same(
         first = error.errors(include_url=False)[0]
         where = shortened(".".join(str(part) for part in first["loc"]))
         raise UserError(f"the optimiser state is not laid out as expected: {where}: {first['msg']}") from None
-    own = type(optimizer).__name__
-    if scalars["optimizer"] != own:
-        raise UserError(
-            f"the optimiser state is of {shortened(scalars['optimizer'])}, but the optimiser is {own}"
-        )
-    shapes = {names[id(parameter)]: list(parameter.shape) for parameter in _parameters(optimizer)}
+
+
+def _check_shapes(shapes: Mapping[str, list[int]], scalars: Mapping[str, Any]) -> None:
     for name, shape in scalars["shapes"].items():
         if name not in shapes:
             raise UserError(f"the optimiser state has an {unknown('parameter', name, shapes)}")
@@ -192,19 +211,9 @@ def _check_same(
     missing = [name for name in shapes if name not in scalars["shapes"]]
     if missing:
         raise UserError(f"the optimiser state lacks parameter {missing[0]!r} (and {len(missing) - 1} more)")
-    _check_groups(optimizer, names, scalars["groups"])
     for name in scalars["state"]:
         if name not in shapes:
             raise UserError(f"the optimiser state has an {unknown('parameter', name, shapes)}")
-    owners = {*scalars["state"], *(f"/{index}" for index in range(len(scalars["groups"])))}
-    for full in tensors:
-        if full.rpartition("/")[0] not in owners:
-            raise UserError(f"the optimiser state has a tensor {shortened(full)!r} of no parameter")
-    _check_hyperparameters(optimizer, tensors, scalars["groups"])
-    for parameter in _parameters(optimizer):
-        name = names[id(parameter)]
-        if own in _STATE and name in scalars["state"]:
-            _check_moments(name, parameter, _STATE[own], scalars["state"][name], tensors)
 
 
 def _check_groups(optimizer: Optimizer, names: Mapping[int, str], stored: list[dict[str, Any]]) -> None:

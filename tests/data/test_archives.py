@@ -143,9 +143,13 @@ def test_a_sparse_file_of_a_terabyte_is_refused(tmp_path: Path) -> None:
     with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as file:
         info = tarfile.TarInfo("x")
         info.pax_headers = {
-            "GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.name": "x", "GNU.sparse.realsize": str(1 << 40),
-            "GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 40),
-        }  # fmt: skip
+            "GNU.sparse.major": "0",
+            "GNU.sparse.minor": "1",
+            "GNU.sparse.name": "x",
+            "GNU.sparse.realsize": str(1 << 40),
+            "GNU.sparse.map": "0,0",
+            "GNU.sparse.size": str(1 << 40),
+        }
         file.addfile(info)
     _refused(archive, "unpacks to more than|truncated or damaged")
 

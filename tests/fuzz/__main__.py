@@ -1,7 +1,8 @@
 """Fuzz a parser: ``python -m tests.fuzz --parser idx --inputs 1000000``.
 
 With Atheris installed (extra ``fuzz``) inputs are chosen by what they make the parser do; without, or with
-``--blind``, they are damaged at random. Each kind of crash is told once, and its input is kept. Exits 1 if there was one.
+``--blind``, they are damaged at random. Each kind of crash is told once, and its input is kept. Exits 1 if there
+was one.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ class Watch:
         """Return one line about what was found."""
         seconds = time.perf_counter() - self.started
         return (
-            f"{self.target.name}: {self.count:,} inputs, {self.read:,} of them read, {len(self.crashes)} kinds of crash, "
-            f"{self.count / seconds:,.0f} inputs/s"
+            f"{self.target.name}: {self.count:,} inputs, {self.read:,} of them read, "
+            f"{len(self.crashes)} kinds of crash, {self.count / seconds:,.0f} inputs/s"
         )
 
     def _too_slow(self, *_: object) -> None:
@@ -83,8 +84,8 @@ class Watch:
 def _limit_memory() -> None:
     import resource
 
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * os.sysconf("SC_PAGE_SIZE") + SPARE_BYTES,) * 2)
+    most = SPARE_BYTES + int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def _blind(watch: Watch, seed: int) -> None:

@@ -61,8 +61,11 @@ def sphere_seeds() -> list[bytes]:
     return [
         sphere(SAMPLES),
         sphere(SAMPLES, "10", "sample_coding -s3 pcm\n"),
-        b"NIST_1A\n    128\nsample_count -i 4\nsample_rate -i 16000\nsample_n_bytes -i 2\nend_head\n".ljust(128, b"\0") + bytes(8),
-    ]  # fmt: skip
+        b"NIST_1A\n    128\nsample_count -i 4\nsample_rate -i 16000\nsample_n_bytes -i 2\nend_head\n".ljust(
+            128, b"\0"
+        )
+        + bytes(8),
+    ]
 
 
 def wav_seeds() -> list[bytes]:
@@ -145,14 +148,20 @@ def _odd_array(parent: Any, name: str, choices: Choices, kind: str, values: Any)
     link = choices.pick(("none", "soft", "external", "group", "loop"))
     if link != "none":
         parent[name] = {
-            "soft": h5py.SoftLink("/labels"), "external": h5py.ExternalLink("/etc/passwd", "/x"), "loop": h5py.SoftLink(f"{parent.name}/{name}"),
-        }.get(link) or parent.file.create_group(f"made/{name}")  # fmt: skip
+            "soft": h5py.SoftLink("/labels"),
+            "external": h5py.ExternalLink("/etc/passwd", "/x"),
+            "loop": h5py.SoftLink(f"{parent.name}/{name}"),
+        }.get(link) or parent.file.create_group(f"made/{name}")
         return
     chosen, shape = choices.pick((kind, *_KINDS)), choices.pick((np.shape(values)[:1], *_SHAPES))
     dtype: Any = {
-        "vlen-f2": h5py.vlen_dtype(np.float16), "vlen-u2": h5py.vlen_dtype(np.uint16), "vlen-S": h5py.string_dtype(),
-        "compound": np.dtype([("a", "u2"), ("b", "f4")]), "enum": h5py.enum_dtype({"A": 1, "B": 2}), "reference": h5py.ref_dtype,
-    }.get(chosen, chosen)  # fmt: skip
+        "vlen-f2": h5py.vlen_dtype(np.float16),
+        "vlen-u2": h5py.vlen_dtype(np.uint16),
+        "vlen-S": h5py.string_dtype(),
+        "compound": np.dtype([("a", "u2"), ("b", "f4")]),
+        "enum": h5py.enum_dtype({"A": 1, "B": 2}),
+        "reference": h5py.ref_dtype,
+    }.get(chosen, chosen)
     if chosen == "empty":
         parent[name] = h5py.Empty("f4")
         return
@@ -160,8 +169,8 @@ def _odd_array(parent: Any, name: str, choices: Choices, kind: str, values: Any)
     made = parent.create_dataset(name, shape, dtype, **(options if shape not in ((), (0,), (3, 0)) else {}))
     mode = choices.pick(_VALUES)
     # Only numbers: h5py itself may die of others.
-    writable = chosen in (kind, "<u2", "<i8", "<f4", "<f8", "<u8", "vlen-f2", "vlen-u2") and len(shape) == 1
-    for number, each in enumerate(values[: shape[0]] if writable else ()):
+    writable = chosen in (kind, "<u2", "<i8", "<f4", "<f8", "<u8", "vlen-f2", "vlen-u2") and made.ndim == 1
+    for number, each in enumerate(values[: len(made)] if writable else ()):
         odd: dict[str, Any] = {
             "nan": np.nan,
             "huge": 2**60,
@@ -169,7 +178,7 @@ def _odd_array(parent: Any, name: str, choices: Choices, kind: str, values: Any)
             "infinite": np.inf,
             "text": b"x-z\xff",
         }
-        value = odd.get(mode, each)
+        value: Any = odd.get(mode, each)
         if mode == "fill":
             continue
         try:

@@ -89,7 +89,8 @@ def parse_checkpoint(content: bytes, folder: Path) -> None:
     for name, part in zip(_CHECKPOINT_FILES, (progress, model, training), strict=True):
         written(part, path, name)
     loaded = load_checkpoint(path)
-    assert type(loaded.iteration) is int and loaded.iteration >= 0, loaded.iteration
+    assert type(loaded.iteration) is int
+    assert loaded.iteration >= 0
     module, optimizer = _trained()
     restore_checkpoint(loaded, module, optimizer)
     module(torch.ones(1, 2)).sum().backward()
@@ -179,28 +180,25 @@ def _graph(form: str) -> Any:
     return to_nir(network, form)  # type: ignore[arg-type]
 
 
-_ARRAYS = (None, np.zeros(0), np.zeros((2, 2)), np.array(3.0), np.array(["x"]), np.full((4, 3), -1), np.full((4, 3), 1 << 40), np.array([None]), "x", np.zeros((1 << 16, 1)))  # fmt: skip
+_ARRAYS = (
+    None,
+    np.zeros(0),
+    np.zeros((2, 2)),
+    np.array(3.0),
+    np.array(["x"]),
+    np.full((4, 3), -1),
+    np.full((4, 3), 1 << 40),
+    np.array([None]),
+    "x",
+    np.zeros((1 << 16, 1)),
+)
 
 
 def parse_nir(content: bytes, folder: Path) -> None:
     """Change the graph of a network as ``content`` chooses, and make the network of it."""
     choices = Choices(content)
     graph = copy.deepcopy(_graph(choices.pick(("exact", "exact", "lif"))))
-    told = graph.metadata["lsnn"]
-    if choices.pick((False, True)):
-        told["settings"] = json_mutated(told["settings"].encode(), random.Random(content)).decode(
-            "utf-8", "replace"
-        )
-    for key in ("version", "form", "dtype", "settings", "state"):
-        what = choices.pick(("keep", "remove", "odd"))
-        if what == "remove":
-            del told[key]
-        elif what == "odd":
-            told[key] = choices.pick((None, *VALUES))
-    state = told.get("state")
-    for name in sorted(state) if isinstance(state, dict) else ():
-        if choices.pick((False, True)):
-            state[name] = choices.pick(_ARRAYS)
+    _change_metadata(graph.metadata["lsnn"], choices, random.Random(content))
     for name in sorted(graph.nodes):
         what = choices.pick(("keep", "remove", "odd", "other"))
         if what == "remove":
@@ -211,6 +209,23 @@ def parse_nir(content: bytes, folder: Path) -> None:
             graph.nodes[name] = choices.pick((None, "x", {}))
     graph.metadata = choices.pick((graph.metadata, {}, {"lsnn": 3}, {"lsnn": {}}, {"lsnn": []}, None))
     from_nir(graph)
+
+
+def _change_metadata(told: dict[str, Any], choices: Choices, chance: random.Random) -> None:
+    if choices.pick((False, True)):
+        told["settings"] = json_mutated(told["settings"].encode(), chance).decode("utf-8", "replace")
+    for key in ("version", "form", "dtype", "settings", "state"):
+        what = choices.pick(("keep", "remove", "odd"))
+        if what == "remove":
+            del told[key]
+        elif what == "odd":
+            told[key] = choices.pick((None, *VALUES))
+    state = told.get("state")
+    if not isinstance(state, dict):
+        return
+    for name in sorted(state):
+        if choices.pick((False, True)):
+            state[name] = choices.pick(_ARRAYS)
 
 
 CONFIG = b"""name: tiny

@@ -53,10 +53,12 @@ def is_refused(call: Any, *arguments: Any, **named: Any) -> bool:
         try:
             call(*arguments, **named)
         except REFUSALS as error:
-            assert str(error)
-            assert not isinstance(error, UnicodeError)
-            return True
-    return False
+            refusal: Exception = error
+        else:
+            return False
+    assert str(refusal)
+    assert not isinstance(refusal, UnicodeError)
+    return True
 
 
 @pytest.fixture(scope="module", params=IDS)

@@ -17,13 +17,39 @@ from tests.command_line import SMALL_MAZE
 
 ROOTS = [Path(str(package.__file__)).parent for package in (lsnn_gym, envs, agents, configs)]
 MODULES = {
-    "pickle", "_pickle", "cPickle", "cloudpickle", "dill", "shelve", "marshal", "joblib", "jsonpickle", "code", "codeop", "runpy"
-}  # fmt: skip
+    "pickle",
+    "_pickle",
+    "cPickle",
+    "cloudpickle",
+    "dill",
+    "shelve",
+    "marshal",
+    "joblib",
+    "jsonpickle",
+    "code",
+    "codeop",
+    "runpy",
+}
 """Not to be imported."""
 CALLS = {
-    "eval", "exec", "compile", "__import__", "os.system", "os.popen", "torch.load", "torch.jit.load", "torch.hub.load", "np.load",
-    "numpy.load", "np.fromregex", "yaml.unsafe_load", "yaml.full_load", "yaml.load_all", "pd.read_pickle", "torch.package.PackageImporter",
-}  # fmt: skip
+    "eval",
+    "exec",
+    "compile",
+    "__import__",
+    "os.system",
+    "os.popen",
+    "torch.load",
+    "torch.jit.load",
+    "torch.hub.load",
+    "np.load",
+    "numpy.load",
+    "np.fromregex",
+    "yaml.unsafe_load",
+    "yaml.full_load",
+    "yaml.load_all",
+    "pd.read_pickle",
+    "torch.package.PackageImporter",
+}
 """Not to be called, or even named."""
 ARGUMENTS = {"allow_pickle", "shell"}
 """Not to be anything but False."""
@@ -80,14 +106,34 @@ def test_no_source_has_a_way_to():
 @pytest.mark.parametrize(
     "source",
     [
-        "import pickle", "import a, dill", "from pickle import loads", "import cloudpickle as c", "import torch\ntorch.load(x)",
-        "from torch import load\nload(x)", "import torch as th\nth.load(x)", "import numpy as np\nf = np.load", "from numpy import load",
-        "g(x, allow_pickle=True)", "g(x, allow_pickle=y)", "eval(x)", "exec(x)", "import os\nos.system(x)", "from os import popen",
-        "subprocess.run(x, shell=True)", "import yaml\nyaml.load(x, Loader=yaml.Loader)", "import yaml\nyaml.load(x)",
-        "import yaml as y\ny.load(x, y.Loader)", "import yaml\nyaml.unsafe_load(x)", "f(x, weights_only=False)", "import joblib",
-        "import shelve", "import marshal", "__import__(x)", "from yaml import unsafe_load",
+        "import pickle",
+        "import a, dill",
+        "from pickle import loads",
+        "import cloudpickle as c",
+        "import torch\ntorch.load(x)",
+        "from torch import load\nload(x)",
+        "import torch as th\nth.load(x)",
+        "import numpy as np\nf = np.load",
+        "from numpy import load",
+        "g(x, allow_pickle=True)",
+        "g(x, allow_pickle=y)",
+        "eval(x)",
+        "exec(x)",
+        "import os\nos.system(x)",
+        "from os import popen",
+        "subprocess.run(x, shell=True)",
+        "import yaml\nyaml.load(x, Loader=yaml.Loader)",
+        "import yaml\nyaml.load(x)",
+        "import yaml as y\ny.load(x, y.Loader)",
+        "import yaml\nyaml.unsafe_load(x)",
+        "f(x, weights_only=False)",
+        "import joblib",
+        "import shelve",
+        "import marshal",
+        "__import__(x)",
+        "from yaml import unsafe_load",
     ],
-)  # fmt: skip
+)
 def test_the_search_finds(source: str):
     assert list(ways_to_run_code(source))
 
