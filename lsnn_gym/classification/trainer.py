@@ -12,8 +12,8 @@ from pydantic import Field
 from torch import Tensor
 
 from lsnn_gym.classification.boosting import Boost
+from lsnn_gym.classification.division import Divided
 from lsnn_gym.classification.evaluation import Judgement, judge, judge_batch
-from lsnn_gym.classification.examples import Divided
 from lsnn_gym.rules.antlr.losses import clip_gradients_
 from lsnn_gym.rules.classifier import Classifier
 from lsnn_gym.rules.tssl_bp.layers import clip_weights_
