@@ -118,6 +118,21 @@ class CochleaCoding(Settings):
     )
 
 
+class CrossingsCoding(Settings):
+    """Sound as task spoken-digits shows it to recurrent networks: spikes where MFCC cross levels."""
+
+    kind: Literal["crossings"] = "crossings"
+    coefficients: int = Field(default=13, ge=2, le=23, description="MFCC of each frame of 10 ms")
+    levels: int = Field(default=8, ge=1, description="of each coefficient")
+    frames: int = Field(default=80, ge=1, description="what comes later is left out")
+    repeats: int = Field(default=2, ge=1, description="steps of a frame")
+
+    @property
+    def steps(self) -> int:
+        """Return T."""
+        return self.frames * self.repeats
+
+
 class RandomCoding(Settings):
     """Of the data set random-trains: as many random spike trains as there are classes, always the same."""
 
@@ -128,7 +143,9 @@ class RandomCoding(Settings):
     rate: float = Field(default=0.05, gt=0, le=1, description="spikes a step and channel")
 
 
-AnyCoding = RepeatCoding | RateCoding | LatencyCoding | EventCoding | CochleaCoding | RandomCoding
+AnyCoding = (
+    RepeatCoding | RateCoding | LatencyCoding | EventCoding | CochleaCoding | CrossingsCoding | RandomCoding
+)
 
 CodingSettings = Annotated[AnyCoding, Field(discriminator="kind")]
 """A section with the key ``kind``."""

@@ -12,8 +12,8 @@ from pydantic import Field
 from torch import Tensor
 
 from lsnn_gym.classification.boosting import Boost
+from lsnn_gym.classification.division import Divided
 from lsnn_gym.classification.evaluation import Judgement, everywhere, judge, judge_batch
-from lsnn_gym.classification.examples import Divided
 from lsnn_gym.errors import UserError
 from lsnn_gym.lanes import Share
 from lsnn_gym.rules.antlr.losses import clip_gradients_

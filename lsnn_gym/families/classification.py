@@ -12,8 +12,8 @@ import torch
 from pydantic import Field, model_validator
 
 from lsnn_gym.classification.coding import CodingSettings, RepeatCoding
+from lsnn_gym.classification.division import DataSettings, Divided, load_divided
 from lsnn_gym.classification.evaluation import confusions, judge
-from lsnn_gym.classification.examples import DataSettings, Divided, load_divided
 from lsnn_gym.classification.trainer import (
     ClassificationTrainer,
     ClassificationTrainSettings,

@@ -93,9 +93,17 @@ class SpokenDigitsTask(Task):
 
     def batches(self, split: Split, size: int) -> Iterator[Batch]:
         """Return the recordings of a split in order."""
-        features, labels = self._recordings(split)
-        for part in slices(len(labels), size):
-            yield self._batch(features[:, part], labels[part])
+        yield from self._in_order(split, size)
+
+    def recordings(self, split: Literal["train", "test"], size: int) -> Iterator[Batch]:
+        """Yield the authors' training or test part once, in batches: validation takes after those trained on."""
+        for part in ("train", "validation") if split == "train" else ("test",):
+            yield from self._in_order(part, size)
+
+    def _in_order(self, part: str, size: int) -> Iterator[Batch]:
+        features, labels = self._recordings(part)
+        for lanes in slices(len(labels), size):
+            yield self._batch(features[:, lanes], labels[lanes])
 
     def _recordings(self, split: str) -> tuple[Tensor, Tensor]:
         """Return standardised features ``[frames, M, F]`` and labels ``[M]``."""

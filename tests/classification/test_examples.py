@@ -10,14 +10,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from lsnn_gym.classification.coding import EventCoding, LatencyCoding, RandomCoding, RateCoding, RepeatCoding
-from lsnn_gym.classification.examples import (
-    BinnedEvents,
-    CodedImages,
-    DataSettings,
-    binned,
-    load_divided,
+from lsnn_gym.classification.coding import (
+    CrossingsCoding,
+    EventCoding,
+    LatencyCoding,
+    RandomCoding,
+    RateCoding,
+    RepeatCoding,
 )
+from lsnn_gym.classification.division import DataSettings, load_divided
+from lsnn_gym.classification.examples import BinnedEvents, CodedImages, binned
+from lsnn_gym.data import SpokenDigitRecordings
+from lsnn_gym.tasks import speech
 
 GREYS = torch.tensor([[[0.0, 85 / 255], [170 / 255, 1.0]]])[None]
 NUMBERS = torch.tensor([7])
@@ -185,3 +189,30 @@ def test_events_that_are_moved_out_are_dropped():
 def test_what_has_no_pixels_is_not_moved():
     with pytest.raises(ValueError, match="shift is for images and events of pixels: expected 0 with random"):
         load_divided(settings(name="random-trains", validation=0, shift=1), RandomCoding(), 1)
+
+
+def made_up_digits(split: str) -> SpokenDigitRecordings:
+    """Return noise of a fifth of a second: one speaker, two digits, seven takes of each for training, one to test."""
+    labels = np.repeat([3, 8], 7 if split == "train" else 1)
+    generator = np.random.default_rng(len(labels))
+    waveforms = tuple(generator.normal(0, 300 * (1 + label), 1600).astype(np.int16) for label in labels)
+    return SpokenDigitRecordings(waveforms, labels, ("ann",) * len(labels))
+
+
+def test_spoken_digits_are_what_the_task_shows(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(speech, "fsdd", made_up_digits)
+    coding = CrossingsCoding(coefficients=3, levels=4, frames=20)
+    divided = load_divided(settings(name="fsdd", validation=0), coding, 1)
+    task = speech.SpokenDigitsTask(speech.SpokenDigitsSettings(coefficients=3, levels=4, frames=20))
+    assert (len(divided.train), len(divided.test), divided.num_classes) == (14, 2, 10)
+    # What the task validates by, five takes of each digit, comes last of what can be learnt from here.
+    for split, part, index in (
+        ("validation", divided.train, torch.arange(4, 14)),
+        ("test", divided.test, torch.arange(2)),
+    ):
+        (batch,) = task.batches(split, 100)  # type: ignore[arg-type]
+        shown = part.inputs(index, 0)
+        assert len(shown) == coding.steps
+        assert shown.any()
+        assert torch.equal(shown, batch.inputs)
+        assert torch.equal(part.labels[index], batch.targets[0])

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import lsnn_gym.starting
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +17,6 @@ from hypothesis import strategies as st
 
 import lsnn_gym.comparison
 import lsnn_gym.data
-import lsnn_gym.starting
 import lsnn_gym.sweep
 from lsnn_gym.errors import UserError
 from lsnn_gym.experiment import config_names, experiment_from
