@@ -9,10 +9,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
+
+PositiveFloat = Annotated[float, Field(gt=0)]
+TimeConstant = PositiveFloat | tuple[PositiveFloat, PositiveFloat]
+"""In ms; or a range, lower value first, from which each neuron's is drawn uniformly."""
 
 
 class NeuronParameters(NamedTuple):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -14,13 +14,18 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lsnn_gym.engine import Session, choose_engine, on_device
-from lsnn_gym.neurons import CELL_MODELS, CellModel, NeuronParameters, SpikingState, draw_population
+from lsnn_gym.neurons import (
+    CELL_MODELS,
+    CellModel,
+    NeuronParameters,
+    SpikingState,
+    TimeConstant,
+    draw_population,
+)
 from lsnn_gym.settings import Settings
 from lsnn_gym.synapses import Synapses, stack_by_delay
 from lsnn_gym.wiring import Wiring, WiringSettings, draw_wiring, input_signs, recurrent_signs
 
-PositiveFloat = Annotated[float, Field(gt=0)]
-TimeConstant = PositiveFloat | tuple[PositiveFloat, PositiveFloat]
 CellName = Literal["lsnn", "lsnn-paper", "eprop-a", "eprop-b", "eprop-c"]
 
 
