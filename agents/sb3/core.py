@@ -146,9 +146,7 @@ class SpikingCore(nn.Module):
             signal, ended = network(currents, start, reset)
             spikes.append(signal)
             after.append(ended.pack())
-        outputs = low_pass_at_ends(
-            signal.unflatten(0, (-1, repeats)), self.kappa, filtered, episode_start
-        )
+        outputs = low_pass_at_ends(signal.unflatten(0, (-1, repeats)), self.kappa, filtered, episode_start)
         outputs = self._regulated(outputs, spikes)
         scale = self.settings.output_scale * self.settings.dt
         return scale * outputs, torch.cat([*after, outputs[-1]], dim=1)
