@@ -18,7 +18,7 @@ from torch import Tensor
 
 def _in_order(value: float | tuple[float, float]) -> float | tuple[float, float]:
     if isinstance(value, tuple) and value[0] > value[1]:
-        raise ValueError(f"{list(value)}: expected the lower value first")
+        raise ValueError("expected the lower value first")
     return value
 
 
