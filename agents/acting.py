@@ -262,23 +262,27 @@ class _NumpyPolicy:
 
     def __init__(self, agent: ActorCritic, readout: LeakyReadout, batch_size: int) -> None:
         self._actions = agent.action_size
-        self._weight = np.ascontiguousarray(readout.weight.detach().numpy().T) * np.float32(1 - readout.kappa)
-        self._kappa = np.float32(readout.kappa)
+        weight = np.ascontiguousarray(readout.weight.detach().numpy().T)
+        kappa = np.asarray(readout.kappa, np.float32)
+        # Either the spikes are filtered, each neuron's with a time constant of its own, or the products are.
+        self._share = None if kappa.ndim == 0 else 1 - kappa
+        self._weight = weight * np.float32(1 - readout.kappa) if self._share is None else weight
+        self._kappa = kappa
         self._bias = readout.bias.detach().numpy()
         self._logit = agent.variance_logit.detach().numpy()
         self._reads_variance = agent.settings.action_variance == "state"
         self._scale, self._centre = agent.action_scale.numpy(), agent.action_centre.numpy()
-        self.filtered = np.zeros((batch_size, len(self._bias)), np.float32)
+        self.filtered = np.zeros((batch_size, readout.state_size), np.float32)
 
     def read(self, spikes: np.ndarray) -> None:
         """Filter the spikes ``[B, N]`` of a simulation step."""
         self.filtered *= self._kappa
-        self.filtered += spikes @ self._weight
+        self.filtered += spikes @ self._weight if self._share is None else spikes * self._share
 
     def mean_and_std(self) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation of the actions, ``[B, A]`` each."""
         size = self._actions
-        output = self.filtered + self._bias
+        output = (self.filtered if self._share is None else self.filtered @ self._weight) + self._bias
         logit = output[:, size : 2 * size] + self._logit if self._reads_variance else self._logit
         return np.tanh(output[:, :size]), 1 / np.sqrt(1 + np.exp(-logit))
 

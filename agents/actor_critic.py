@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lsnn_gym.coding import GaussianPopulationEncoder, bernoulli_spikes, expected_spikes
 from lsnn_gym.cores import CoreName, CoreOutput, LSNNCore, RecurrentCore, make_core
 from lsnn_gym.lanes import Share
+from lsnn_gym.neurons import TimeConstant
 from lsnn_gym.recurrent import NetworkSettings, SpikingRNN
 from lsnn_gym.settings import Settings
 from lsnn_gym.training.auxiliary import AuxiliarySettings, AuxiliaryTasks
@@ -49,7 +50,9 @@ class AgentSettings(Settings):
     steps_per_observation: int = Field(
         default=1, ge=1, description="simulation steps an environment step lasts"
     )
-    tau_readout: float = Field(default=20.0, gt=0, description="time constant of the leaky readouts, in ms")
+    tau_readout: TimeConstant = Field(
+        default=20.0, description="time constant of the leaky readouts in ms, or a range drawn from"
+    )
     action_variance: Literal["state", "shared"] = Field(
         default="state",
         description="variance of the actions: read out from the network, or one parameter an action",

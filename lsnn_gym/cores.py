@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lsnn_gym.neurons import SpikingState
+from lsnn_gym.neurons import SpikingState, TimeConstant
 from lsnn_gym.readouts import LeakyReadout
 from lsnn_gym.recurrent import ActingState, NetworkSettings, NetworkState, SpikingRNN
 from lsnn_gym.rules.broadcast import Feedback
@@ -89,14 +89,14 @@ def wired_matrices(parts: Iterable[Synapses | LeakyReadout], settings: WiringSet
 
 
 def draw_readout(
-    network: SpikingRNN, output_size: int, tau: float, generator: torch.Generator
+    network: SpikingRNN, output_size: int, tau: TimeConstant, generator: torch.Generator
 ) -> LeakyReadout:
     """Return a readout of ``network`` whose wiring and feedback are as its settings say.
 
     Args:
         network: N neurons.
         output_size: K.
-        tau: Time constant of the filter in ms.
+        tau: Time constant of the filters in ms, or a range to draw each neuron's from.
         generator: Source of the initial weights.
     """
     settings = network.settings
@@ -116,7 +116,7 @@ def draw_readout(
 
 
 class LSNNState(NamedTuple):
-    """State of an ``LSNNCore``: the network's, and the readout filters' ``[B, K]``."""
+    """State of an ``LSNNCore``: the network's, and the readout filters' ``[B, R]``."""
 
     network: NetworkState
     readout: Tensor
@@ -129,7 +129,7 @@ class LSNNCore(RecurrentCore):
         settings: Of the network.
         input_size: I.
         output_size: K.
-        tau_readout: Time constant of the readouts in ms.
+        tau_readout: Time constant of the readouts in ms, or a range to draw each neuron's from.
         steps_per_observation: S, simulation steps an environment step lasts.
         generator: Source of the initial weights and constants.
     """
@@ -140,7 +140,7 @@ class LSNNCore(RecurrentCore):
         input_size: int,
         output_size: int,
         *,
-        tau_readout: float,
+        tau_readout: TimeConstant,
         steps_per_observation: int,
         generator: torch.Generator,
     ) -> None:
@@ -168,13 +168,13 @@ class LSNNCore(RecurrentCore):
         return state._replace(network=network.settled() if isinstance(network, ActingState) else network)
 
     def pack(self, state: LSNNState) -> Tensor:
-        """Return a state as one tensor ``[B, (4 + D) N + K]``."""
+        """Return a state as one tensor ``[B, (4 + D) N + R]``."""
         return torch.cat([state.network.pack(), state.readout], dim=1)
 
     def unpack(self, packed: Tensor) -> LSNNState:
         """Turn ``pack``'s tensor back into a state."""
-        outputs = len(self.readout.weight)
-        network, readout = packed.split([packed.shape[1] - outputs, outputs], dim=1)
+        kept = self.readout.state_size
+        network, readout = packed.split([packed.shape[1] - kept, kept], dim=1)
         return LSNNState(SpikingState.unpack(network, self.network.num_neurons), readout)
 
     def draw_noise(self, steps: int, batch_size: int, generator: torch.Generator) -> Tensor | None:
@@ -194,11 +194,9 @@ class LSNNCore(RecurrentCore):
     def read_out(
         self, spikes: Tensor, state: Tensor, reset: Tensor | None = None
     ) -> tuple[CoreOutput, Tensor]:
-        """Do the readouts' part of ``forward``: from the state of their filters ``[B, K]`` on."""
-        values, readout = self.readout(spikes, state, reset)
-        last = values[self.steps_per_observation - 1 :: self.steps_per_observation]
-        # Contiguous, so that what follows rounds alike for one step and for many.
-        return CoreOutput(last.contiguous(), spikes), readout
+        """Do the readouts' part of ``forward``: from the state of their filters ``[B, R]`` on."""
+        values, readout = self.readout.at_ends(spikes, state, reset, self.steps_per_observation)
+        return CoreOutput(values, spikes), readout
 
     def _reset_before_first_step(self, episode_start: Tensor) -> Tensor:
         if self.steps_per_observation == 1:
@@ -268,7 +266,7 @@ def make_core(
     input_size: int,
     output_size: int,
     *,
-    tau_readout: float,
+    tau_readout: TimeConstant,
     steps_per_observation: int,
     hidden_size: int | None,
     generator: torch.Generator,
@@ -280,7 +278,7 @@ def make_core(
         network: Of the spiking network; an LSTM or GRU takes its size from it.
         input_size: I.
         output_size: K.
-        tau_readout: Time constant of the spiking core's readouts, in ms.
+        tau_readout: Time constant of the spiking core's readouts in ms, or a range.
         steps_per_observation: Simulation steps an observation lasts; always one of an LSTM or GRU.
         hidden_size: Units of an LSTM or GRU; None for as many as the network has neurons.
         generator: Source of the initial weights.

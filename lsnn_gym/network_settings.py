@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from lsnn_gym.neurons import CELL_MODELS, CellModel
+from lsnn_gym.neurons import CELL_MODELS, CellModel, TimeConstant
 from lsnn_gym.settings import Settings
 from lsnn_gym.wiring import WiringSettings
 
-PositiveFloat = Annotated[float, Field(gt=0)]
-TimeConstant = PositiveFloat | tuple[PositiveFloat, PositiveFloat]
 CellName = Literal["lsnn", "lsnn-paper", "eprop-a", "eprop-b", "eprop-c"]
 
 
@@ -81,10 +79,8 @@ class NetworkSettings(Settings):
     def _check(self) -> NetworkSettings:
         if self.num_neurons == 0:
             raise ValueError("regular_neurons and adaptive_neurons are both 0: expected at least one neuron")
-        for name in ("tau_membrane", "tau_adaptation", "delay"):
-            value = getattr(self, name)
-            if isinstance(value, tuple) and value[0] > value[1]:
-                raise ValueError(f"{name} is {list(value)}: expected the lower value first")
+        if self.delay[0] > self.delay[1]:
+            raise ValueError(f"delay is {list(self.delay)}: expected the lower value first")
         if self.delay[0] < 1:
             raise ValueError(f"delay is {list(self.delay)}: expected delays of at least 1 simulation step")
         return self

@@ -9,10 +9,22 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
+from pydantic import AfterValidator, Field
 from torch import Tensor
+
+
+def _in_order(value: float | tuple[float, float]) -> float | tuple[float, float]:
+    if isinstance(value, tuple) and value[0] > value[1]:
+        raise ValueError("expected the lower value first")
+    return value
+
+
+PositiveFloat = Annotated[float, Field(gt=0)]
+TimeConstant = Annotated[PositiveFloat | tuple[PositiveFloat, PositiveFloat], AfterValidator(_in_order)]
+"""In ms; or a range, lower value first, from which each neuron's is drawn uniformly."""
 
 
 class NeuronParameters(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lsnn_gym.neurons import TimeConstant, decay, draw_in_range
 from lsnn_gym.rules.broadcast import Feedback, broadcast_linear, stepwise_product
 from lsnn_gym.wiring import Wiring, initial_weight
 
@@ -69,16 +70,40 @@ def low_pass(
     return _LeakyFilter.apply(values, start, reset, kappa)  # type: ignore[return-value]
 
 
+def low_pass_at_ends(
+    values: Tensor, kappa: Tensor, state: Tensor, episode_start: Tensor | None = None
+) -> Tensor:
+    """Return what ``low_pass`` of T * S simulation steps is at the end of each of T environment steps, ``[T, B, N]``.
+
+    Args:
+        values: x ``[T, S, B, N]``, S simulation steps an environment step.
+        kappa: Decay of a simulation step, one each ``[N]``, a constant.
+        state: y before the first step ``[B, N]``.
+        episode_start: ``[T, B]``, non-zero where y starts anew before that environment step; None for nowhere.
+    """
+    steps = values.shape[1]
+    if steps == 1:
+        return low_pass(values[:, 0], kappa, state, episode_start)
+    # Of one environment step alone; all T at once.
+    within = values[:, 0]
+    for each in values.unbind(1)[1:]:
+        within = within * kappa + each
+    whole = kappa**steps
+    return low_pass(within * ((1 - kappa) / (1 - whole)), whole, state, episode_start)
+
+
 class LeakyReadout(nn.Module):
     """Linear readouts of low-pass filtered spikes.
 
     ``y[t] = kappa y[t-1] + (1 - kappa) W z[t]`` and the output is ``y[t] + bias``, with kappa = exp(-dt / tau).
-    Filtering the K products is the same as filtering the N spikes, and cheaper.
+    Filtering the K products is the same as filtering the N spikes, and cheaper. Where the neurons' spikes are
+    filtered with time constants of their own, ``kappa`` is one each, and ``y[t] = W s[t]`` of filtered spikes
+    ``s[t] = kappa s[t-1] + (1 - kappa) z[t]``.
 
     Args:
         num_neurons: N.
         num_outputs: K.
-        tau: Time constant of the filter in ms.
+        tau: Time constant of the filter in ms, or a range to draw each neuron's from, uniformly.
         dt: Simulation step in ms.
         generator: Source of the initial weights, N(0, 1) / sqrt(N) times ``scale``, and of the feedback: random
             weights are N(0, 1), adaptive ones are drawn as the readout's.
@@ -88,12 +113,15 @@ class LeakyReadout(nn.Module):
 
     Attributes:
         weight: ``[K, N]``.
+        kappa: A number or, of neurons with time constants of their own, ``[N]``.
+        state_size: Numbers a network that the filters keep: K or, of such neurons, N.
         feedback_weight: ``[K, N]``: a parameter if adaptive, a buffer if random, None if symmetric.
 
     Source: Bellec et al., NIPS 2018; feedback as in Bellec, Scherr et al., Nature Communications 2020.
     """
 
     sign: Tensor | None
+    kappa: float | Tensor
     feedback_weight: Tensor | None
 
     def __init__(
@@ -101,7 +129,7 @@ class LeakyReadout(nn.Module):
         num_neurons: int,
         num_outputs: int,
         *,
-        tau: float,
+        tau: TimeConstant,
         dt: float,
         generator: torch.Generator,
         scale: float = 1.0,
@@ -109,8 +137,13 @@ class LeakyReadout(nn.Module):
         feedback: Feedback = Feedback.SYMMETRIC,
     ) -> None:
         super().__init__()
-        self.kappa: float = math.exp(-dt / tau)
         shape = (num_outputs, num_neurons)
+        if isinstance(tau, tuple):
+            taus = draw_in_range(tau, num_neurons, generator)
+            self.register_buffer("kappa", decay(taus, dt).to(torch.get_default_dtype()))
+        else:
+            self.kappa = math.exp(-dt / tau)
+        self.state_size: int = num_neurons if isinstance(tau, tuple) else num_outputs
         self.weight: nn.Parameter = nn.Parameter(initial_weight(shape, generator, scale, wiring))
         self.register_buffer("sign", None if wiring is None else wiring.sign)
         self.bias: nn.Parameter = nn.Parameter(torch.zeros(num_outputs))
@@ -121,26 +154,49 @@ class LeakyReadout(nn.Module):
             self.register_buffer("feedback_weight", drawn)
 
     def initial_state(self, batch_size: int) -> Tensor:
-        """Return the filters at rest ``[B, K]``."""
-        return self.weight.new_zeros(batch_size, self.weight.shape[0])
+        """Return the filters at rest ``[B, state_size]``."""
+        return self.weight.new_zeros(batch_size, self.state_size)
 
     def forward(self, spikes: Tensor, state: Tensor, reset: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Read ``spikes`` ``[T, B, N]`` out.
 
         Args:
             spikes: Of the network.
-            state: The filters ``[B, K]`` before the first step.
+            state: The filters ``[B, state_size]`` before the first step.
             reset: ``[T, B]``, non-zero where a network starts anew.
 
         Returns:
             Outputs ``[T, B, K]`` and the filters after the last step.
         """
-        if self.feedback_weight is None:
-            products = stepwise_product(spikes, self.weight)
-        else:
-            products = broadcast_linear(spikes, self.weight, self.feedback_weight)
-        filtered = low_pass(products, self.kappa, state, reset)
+        if isinstance(self.kappa, Tensor):
+            filtered = low_pass(spikes, self.kappa, state, reset)
+            return self._weighed(filtered) + self.bias, filtered[-1]
+        filtered = low_pass(self._weighed(spikes), self.kappa, state, reset)
         return filtered + self.bias, filtered[-1]
+
+    def at_ends(
+        self, spikes: Tensor, state: Tensor, reset: Tensor | None, steps: int
+    ) -> tuple[Tensor, Tensor]:
+        """Do what ``forward`` does, for the outputs at the end of every ``steps`` simulation steps ``[T, B, K]``.
+
+        Args:
+            spikes: Of T * ``steps`` simulation steps ``[T * steps, B, N]``.
+            state: The filters ``[B, state_size]`` before the first step.
+            reset: ``[T * steps, B]``, non-zero where a network starts anew: before one of these T groups.
+            steps: Simulation steps a group.
+        """
+        if isinstance(self.kappa, Tensor):
+            starts = None if reset is None else reset[::steps]
+            filtered = low_pass_at_ends(spikes.unflatten(0, (-1, steps)), self.kappa, state, starts)
+            return self._weighed(filtered) + self.bias, filtered[-1]
+        outputs, state = self(spikes, state, reset)
+        # Contiguous, so that what follows rounds alike for one step and for many.
+        return outputs[steps - 1 :: steps].contiguous(), state
+
+    def _weighed(self, values: Tensor) -> Tensor:
+        if self.feedback_weight is None:
+            return stepwise_product(values, self.weight)
+        return broadcast_linear(values, self.weight, self.feedback_weight)
 
     @torch.no_grad()
     def decay(self, rate: float) -> None:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lsnn_gym.engine import Session, choose_engine, on_device
-from lsnn_gym.network_settings import CellName, NetworkSettings, TimeConstant
-from lsnn_gym.neurons import NeuronParameters, SpikingState, draw_population
+from lsnn_gym.network_settings import CellName, NetworkSettings
+from lsnn_gym.neurons import NeuronParameters, SpikingState, TimeConstant, draw_population
 from lsnn_gym.synapses import Synapses, stack_by_delay
 from lsnn_gym.wiring import Wiring, draw_wiring, input_signs, recurrent_signs
 

@@ -54,12 +54,17 @@ def flat(state: Any) -> list[Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("name", "width"),
-    # Four values and D = 4 currents of each of 11 neurons, and a filter of each output.
-    [("lsnn", (4 + 4) * 11 + OUTPUTS), ("lstm", 2 * 11), ("gru", 11)],
+    ("name", "tau_readout", "width"),
+    [
+        # Four values and D = 4 currents of each of 11 neurons, and a filter of each output or of each neuron.
+        ("lsnn", 10.0, (4 + 4) * 11 + OUTPUTS),
+        ("lsnn", (5.0, 10.0), (4 + 4) * 11 + 11),
+        ("lstm", 10.0, 2 * 11),
+        ("gru", 10.0, 11),
+    ],
 )
-def test_packing_and_unpacking_a_state_changes_nothing(name, width):
-    made = core(name)
+def test_packing_and_unpacking_a_state_changes_nothing(name, tau_readout, width):
+    made = core(name, tau_readout=tau_readout)
     never = torch.zeros(9, 4)
     noise = made.draw_noise(9, 4, source(2))
     with torch.no_grad():

@@ -12,22 +12,26 @@ from lsnn_gym.rules.broadcast import Feedback
 def slow_readout(
     readout: LeakyReadout, spikes: torch.Tensor, state: torch.Tensor, reset: torch.Tensor
 ) -> torch.Tensor:
-    """Filter every neuron's spikes one step at a time, then weigh them."""
+    """Filter products or, of neurons with time constants of their own, spikes, one step at a time."""
     outputs = []
+    own = isinstance(readout.kappa, torch.Tensor)
     for t in range(len(spikes)):
         state = state * (1 - reset[t][:, None])
-        state = readout.kappa * state + (1 - readout.kappa) * (spikes[t] @ readout.weight.T)
-        outputs.append(state + readout.bias)
+        entering = spikes[t] if own else spikes[t] @ readout.weight.T
+        state = readout.kappa * state + (1 - readout.kappa) * entering
+        outputs.append((state @ readout.weight.T if own else state) + readout.bias)
     return torch.stack(outputs)
 
 
-@pytest.fixture
-def readout_case():
+@pytest.fixture(params=[5.0, (1.0, 9.0)], ids=["one time constant", "a time constant a neuron"])
+def readout_case(request):
     generator = torch.Generator().manual_seed(0)
-    readout = LeakyReadout(7, 3, tau=5.0, dt=1.0, generator=generator).double()
+    readout = LeakyReadout(7, 3, tau=request.param, dt=1.0, generator=generator).double()
     spikes = (torch.rand(20, 4, 7, generator=generator) > 0.6).double()
     reset = (torch.rand(20, 4, generator=generator) > 0.85).double()
-    state = torch.randn(4, 3, generator=generator, dtype=torch.float64)
+    size = (4, 7 if isinstance(request.param, tuple) else 3)
+    assert readout.initial_state(4).shape == size
+    state = torch.randn(size, generator=generator, dtype=torch.float64)
     return readout, spikes, state, reset
 
 
@@ -54,15 +58,52 @@ def test_readout_step_by_step_is_the_sequence_bit_for_bit(readout_case):
     assert torch.equal(state, after)
 
 
-def readout_with(kind: Feedback) -> LeakyReadout:
+def test_outputs_at_the_ends_of_groups_are_those_of_all_steps(readout_case):
+    readout, spikes, state, reset = readout_case
+    starts = reset.clone()
+    starts.view(5, 4, 4)[:, 1:] = 0  # a network starts anew before a group
+    spikes.requires_grad_()
+    results = []
+    for values, after in (readout(spikes, state, starts), readout.at_ends(spikes, state, starts, 4)):
+        last = values if len(values) == 5 else values[3::4]
+        gradient = torch.autograd.grad(last.square().sum(), (spikes, readout.weight))
+        results.append((last, after, *gradient))
+    for value, expected in zip(*results, strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_groups_one_by_one_are_the_sequence_bit_for_bit(readout_case):
+    readout, spikes, state, _ = readout_case
+    readout, spikes, state = readout.float(), spikes.float(), state.float()
+    whole, after = readout.at_ends(spikes, state, None, 4)
+    for number, group in enumerate(spikes.split(4)):
+        one, state = readout.at_ends(group, state, None, 4)
+        assert torch.equal(one[0], whole[number])
+    assert torch.equal(state, after)
+
+
+def test_time_constants_are_drawn_from_the_range():
+    generator = torch.Generator().manual_seed(0)
+    readout = LeakyReadout(2000, 1, tau=(1.0, 9.0), dt=0.5, generator=generator)
+    assert isinstance(readout.kappa, torch.Tensor)
+    taus = -0.5 / readout.kappa.double().log()
+    assert 1.0 <= taus.min() < 1.1 < 8.9 < taus.max() <= 9.0
+    # Kept with the weights: a readout that was saved filters as it did.
+    assert torch.equal(readout.state_dict()["kappa"], readout.kappa)
+
+
+def readout_with(kind: Feedback, like: LeakyReadout | None = None) -> LeakyReadout:
     generator = torch.Generator().manual_seed(1)
-    return LeakyReadout(7, 3, tau=5.0, dt=1.0, generator=generator, feedback=kind).double()
+    own = like is not None and isinstance(like.kappa, torch.Tensor)
+    return LeakyReadout(
+        7, 3, tau=(1.0, 9.0) if own else 5.0, dt=1.0, generator=generator, feedback=kind
+    ).double()
 
 
 @pytest.mark.parametrize("kind", Feedback)
 def test_errors_come_back_by_the_chosen_feedback(kind, readout_case):
-    _, spikes, state, reset = readout_case
-    readout = readout_with(kind)
+    like, spikes, state, reset = readout_case
+    readout = readout_with(kind, like)
     spikes.requires_grad_()
     outputs, _ = readout(spikes, state, reset)
     outputs.sum().backward()

@@ -9,9 +9,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from lsnn_gym.cores import wired_matrices
-from lsnn_gym.neurons import SpikingState, decay, draw_in_range
-from lsnn_gym.readouts import low_pass
-from lsnn_gym.recurrent import CellName, NetworkSettings, SpikingRNN, TimeConstant
+from lsnn_gym.neurons import SpikingState, TimeConstant, decay, draw_in_range
+from lsnn_gym.readouts import low_pass_at_ends
+from lsnn_gym.recurrent import CellName, NetworkSettings, SpikingRNN
 from lsnn_gym.synapses import Synapses
 from lsnn_gym.tasks.scoring import firing_rates, rate_loss
 from lsnn_gym.wiring import WiredMatrix
@@ -151,24 +151,10 @@ class SpikingCore(nn.Module):
             signal, ended = network(currents, start, reset)
             spikes.append(signal)
             after.append(ended.pack())
-        outputs = self._filtered(signal.unflatten(0, (-1, repeats)), filtered, episode_start)
+        outputs = low_pass_at_ends(signal.unflatten(0, (-1, repeats)), self.kappa, filtered, episode_start)
         outputs = self._regulated(outputs, spikes, counted)
         scale = self.settings.output_scale * self.settings.dt
         return scale * outputs, torch.cat([*after, outputs[-1]], dim=1)
-
-    def _filtered(self, spikes: Tensor, state: Tensor, episode_start: Tensor) -> Tensor:
-        """Return the filtered spikes at the end of each environment step ``[T, B, N]``.
-
-        Args:
-            spikes: ``[T, S, B, N]``, S simulation steps each.
-            state: Filtered before the first step ``[B, N]``.
-            episode_start: ``[T, B]``.
-        """
-        later = torch.arange(spikes.shape[1] - 1, -1, -1, device=spikes.device)
-        weight = (1 - self.kappa) * self.kappa ** later[:, None]  # of a spike so many steps before the end
-        kappa = self.kappa ** spikes.shape[1]
-        steps = torch.einsum("tsbn,sn->tbn", spikes, weight / (1 - kappa))
-        return low_pass(steps, kappa, state, episode_start)
 
     def wired_matrices(self) -> list[WiredMatrix]:
         """Return the weight matrices whose connections or signs are managed."""

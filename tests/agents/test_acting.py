@@ -29,7 +29,7 @@ def make_agent(
 ) -> ActorCritic:
     env = gym.make("lsnn_gym/WaterMazeQuick-v0")
     encoding = EncodingSettings(events=(3, 2), neurons_per_value=8, neurons_per_event=3, spikes=spikes)
-    settings = AgentSettings(core=core, encoding=encoding, tau_readout=4.0, **changes)
+    settings = AgentSettings(core=core, encoding=encoding, **{"tau_readout": 4.0, **changes})
     values: dict[str, Any] = {
         "regular_neurons": 12,
         "adaptive_neurons": 8,
@@ -68,6 +68,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "several steps an observation": {"steps_per_observation": 3},
     "graded inputs": {"spikes": "expected"},
     "shared variance": {"action_variance": "shared"},
+    "a time constant a neuron": {"tau_readout": (1.0, 8.0)},
+    "both": {"tau_readout": (1.0, 8.0), "steps_per_observation": 3},
     "no noise, half steps": {"network": {"noise_std": 0.0, "dt": 0.5}, "steps_per_observation": 2},
 }
 
@@ -98,8 +100,9 @@ def test_numpy_acts_as_the_modules_do(variant, deterministic):
 
 
 @compiled
-def test_what_was_done_comes_out_again_exactly():
-    agent = make_agent(steps_per_observation=2)
+@pytest.mark.parametrize("tau_readout", [4.0, (1.0, 8.0)])
+def test_what_was_done_comes_out_again_exactly(tau_readout):
+    agent = make_agent(steps_per_observation=2, tau_readout=tau_readout)
     _, acts, state = act(NumpyActor, agent)
     start = torch.zeros(STEPS, LANES)
     start[0] = 1
