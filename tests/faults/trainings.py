@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from io import StringIO
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -37,8 +39,9 @@ def experiment(name: str, iterations: int) -> Experiment:
 def warm_up(folder: Path) -> None:
     """Import whatever the children need, once; and spare them asking Git for the commit."""
     run_folder._git = dict
-    for name in NAMES:
-        as_the_command_line(experiment(name, 1), folder / name)
+    with redirect_stdout(StringIO()):
+        for name in NAMES:
+            as_the_command_line(experiment(name, 1), folder / name)
 
 
 @dataclass
