@@ -84,7 +84,7 @@ class Normalization:
         Raises:
             ValueError: A key or a shape is another.
         """
-        parts: Mapping[Any, Any] = space.spaces if isinstance(space, spaces.Dict) else {None: space}
+        parts: Any = space.spaces if isinstance(space, spaces.Dict) else {None: space}
         for key, (mean, variance) in self.moments.items():
             shape = None if key not in parts else parts[key].shape
             if mean.shape != shape or variance.shape != shape:
