@@ -15,6 +15,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import lsnn_gym.command_line.starting
 import lsnn_gym.comparison
 import lsnn_gym.data
 import lsnn_gym.sweep
@@ -93,7 +94,7 @@ def _nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any, **named: Any) -> Any:
         raise UserError("this would be work")
 
-    monkeypatch.setattr(lsnn_gym.starting, "train_or_go_on", refuse)
+    monkeypatch.setattr(lsnn_gym.command_line.starting, "train_or_go_on", refuse)
     monkeypatch.setattr(lsnn_gym.comparison, "plan", refuse)
     monkeypatch.setattr(lsnn_gym.sweep, "run_sweep", refuse)
     monkeypatch.setattr(lsnn_gym.data, "fetch", refuse)
