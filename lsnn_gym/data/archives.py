@@ -96,7 +96,7 @@ def _extract_zip(archive: Path, writer: _Writer) -> None:
                 raise writer.refuse(member.filename, "a link or a device")
             if member.flag_bits & 1:
                 raise writer.refuse(member.filename, "encrypted")
-            if member.is_dir():
+            if member.filename.endswith("/"):  # is_dir() fails on an empty name
                 writer.folder(member.filename.rstrip("/"))
                 continue
             with opened.open(member) as source:

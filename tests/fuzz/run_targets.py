@@ -63,7 +63,7 @@ def _parts_mutated(content: bytes, chance: random.Random, count: int) -> bytes:
     return _joined(parts)
 
 
-def _trained() -> tuple[nn.Module, torch.optim.Optimizer]:
+def trained() -> tuple[nn.Module, torch.optim.Optimizer]:
     torch.manual_seed(0)
     module = nn.Linear(2, 3)
     optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
@@ -75,7 +75,7 @@ def _trained() -> tuple[nn.Module, torch.optim.Optimizer]:
 @functools.cache
 def checkpoint_seeds() -> list[bytes]:
     with tempfile.TemporaryDirectory() as folder:
-        path = save_checkpoint(folder, make_checkpoint(3, *_trained()))
+        path = save_checkpoint(folder, make_checkpoint(3, *trained()))
         return [_joined([(path / name).read_bytes() for name in _CHECKPOINT_FILES])]
 
 
@@ -91,7 +91,7 @@ def parse_checkpoint(content: bytes, folder: Path) -> None:
     loaded = load_checkpoint(path)
     assert type(loaded.iteration) is int
     assert loaded.iteration >= 0
-    module, optimizer = _trained()
+    module, optimizer = trained()
     restore_checkpoint(loaded, module, optimizer)
     module(torch.ones(1, 2)).sum().backward()
     optimizer.step()

@@ -15,10 +15,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import lsnn_gym.envs  # noqa: F401 (registers them)
 from lsnn_gym.comparison import load_comparison
+from lsnn_gym.data.archives import unpacked
 from lsnn_gym.data.idx import read_idx
 from lsnn_gym.data.sound_files import read_sound
 from lsnn_gym.data.timit_files import read_phones
@@ -30,7 +30,8 @@ from lsnn_gym.training.loop import resume
 from lsnn_gym.training.optimization import make_checkpoint, restore_checkpoint
 from lsnn_gym.training.results import read_results
 from lsnn_gym.training.run_folder import RunFolder
-from tests.data.made_files import sphere, wav
+from tests.data.made_files import sphere, wav, zip_of
+from tests.fuzz.run_targets import trained
 
 LINE = r"^[^\n]{1,1500}$"
 SAMPLES = np.arange(8, dtype=np.int16)
@@ -110,6 +111,36 @@ def test_sphere_with_an_endless_number(tmp_path: Path):
     refused(read_sound, tmp_path / "a", match="sample_count is '999")
 
 
+def test_a_zip_with_a_name_of_no_letters(tmp_path: Path):
+    archive = zip_of(tmp_path / "a.zip", {"x": b"x"})
+    content = bytearray(archive.read_bytes())
+    for signature, at in ((b"PK\x03\x04", 26), (b"PK\x01\x02", 28)):
+        begin = content.index(signature)
+        content[begin + at : begin + at + 2] = (
+            b"\0\0"  # the name's length; its letter becomes part of the rest
+        )
+        extra = begin + at + 2
+        content[extra : extra + 2] = b"\1\0"
+    archive.write_bytes(content)
+
+    def unpack() -> None:
+        with unpacked(archive, tmp_path):
+            pass
+
+    refused(unpack, match=str(archive))
+
+
+def test_names_in_archives_that_are_no_text(tmp_path: Path):
+    archive = zip_of(tmp_path / "a.zip", {"ü": b"x"})
+    archive.write_bytes(archive.read_bytes().replace("ü".encode(), b"\xff\xff"))
+
+    def unpack() -> None:
+        with unpacked(archive, tmp_path):
+            pass
+
+    refused(unpack, match="truncated or damaged archive")
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -141,15 +172,6 @@ def test_tensors_that_pytorch_has_not(tmp_path: Path, dtype: str, shape: list[in
     path = tmp_path / "a.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header)
     refused(read_tensors, path, match=re.escape(str(path)))
-
-
-def trained() -> tuple[nn.Module, torch.optim.Optimizer]:
-    torch.manual_seed(0)
-    module = nn.Linear(2, 3)
-    optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
-    module(torch.ones(1, 2)).sum().backward()
-    optimizer.step()
-    return module, optimizer
 
 
 @pytest.mark.parametrize("iteration", [-1, 2**62, "3", 3.0, True, None])
