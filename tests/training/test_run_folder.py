@@ -80,6 +80,8 @@ def test_open(tmp_path: Path):
         "results": "results.json",
         "episode": "episode.mp4",
         "tensorboard": "tensorboard",
+        "not_finite": "not_finite",
+        "report": "report.html",
     }
 
 
