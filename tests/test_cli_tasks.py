@@ -98,7 +98,9 @@ def test_a_training_leaves_the_same_as_an_agents_with_a_picture_for_the_film(tra
     assert ["validation_accuracy" in line for line in lines] == [False, True, False, True]
     assert all(line["simulation_steps"] == 16 * 8 for line in lines)
     timing = [json.loads(line) for line in (trained / "timing.jsonl").read_text().splitlines()]
-    assert [set(line) for line in timing] == [{"iteration", "seconds", "steps_per_second"}] * 4
+    assert [set(line) for line in timing] == [
+        {"iteration", "seconds", "processor_seconds", "steps_per_second"}
+    ] * 4
     assert all(line["steps_per_second"] > 0 for line in timing)
     assert sorted(path.name for path in (trained / "checkpoints").iterdir()) == ["00000002", "00000004"]
     assert json.loads((trained / "environment.json").read_text())["seed"] == 2

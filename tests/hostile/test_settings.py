@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import lsnn_gym.starting
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings

@@ -33,7 +33,15 @@ def train(folder: Path, config: str, *overrides: str) -> Path:
 def maze_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reported") / "maze"
     wiring = "network.wiring={kind: deep_r, connectivity: 0.3, temperature: 0.01}"
-    train(folder, "water-maze-quick", *SMALL_MAZE, "env.options.max_steps=60", "train.iterations=4", wiring)
+    train(
+        folder,
+        "water-maze-quick",
+        *SMALL_MAZE,
+        "env.options.max_steps=60",
+        "train.iterations=4",
+        wiring,
+        "network.threshold=0.02",
+    )
     experiment = experiment_of(RunFolder(folder))
     write_results(RunFolder(folder), family_of(experiment).evaluate(RunFolder(folder), experiment))
     return folder
