@@ -26,6 +26,10 @@ class LSTMSettings(ClassifierSettings):
 
     kind: Literal["lstm"] = "lstm"
     loss: Literal["softmax"] = Field(default="softmax", description="cross-entropy of the outputs")
+    readout: Literal["last", "mean"] = Field(
+        default="last",
+        description="of the state after the last row or step, or of the mean over all: recordings end in silence",
+    )
 
     def make(
         self,
@@ -50,30 +54,39 @@ class LSTMSettings(ClassifierSettings):
         with torch.random.fork_rng(devices=[]):  # PyTorch's own initialisation takes no generator
             torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
             return LSTMClassifier(
-                shape[0] * shape[2] if by_rows else math.prod(shape), sizes, num_classes, by_rows
+                shape[0] * shape[2] if by_rows else math.prod(shape),
+                sizes,
+                num_classes,
+                by_rows,
+                averages=self.readout == "mean",
             )
 
 
 class LSTMClassifier(Classifier):
-    """LSTM layers one above the other, the last of whose states after the last row is read out.
+    """LSTM layers one above the other, the last of which is read out.
 
     Args:
         inputs: Values a row or step.
         sizes: Cells of each layer.
         num_classes: K.
         by_rows: Whether inputs are images, of which the mean over the steps is seen row by row.
+        averages: Whether the mean of its states is read out; else the last of them is.
     """
 
-    def __init__(self, inputs: int, sizes: list[int], num_classes: int, by_rows: bool) -> None:
+    def __init__(
+        self, inputs: int, sizes: list[int], num_classes: int, by_rows: bool, averages: bool = False
+    ) -> None:
         super().__init__()
         below = [inputs, *sizes[:-1]]
         self.layers: nn.ModuleList = nn.ModuleList(nn.LSTM(*each) for each in zip(below, sizes, strict=True))
         self.readout: nn.Linear = nn.Linear(sizes[-1], num_classes)
         self.by_rows = by_rows
+        self.averages = averages
 
     def forward(self, inputs: Tensor) -> tuple[Signal, ...]:
         """Return the logits as one step, ``[1, B, K]``."""
-        return (Signal(self.readout(self._states(self._sequence(inputs))[-1])[None]),)
+        states = self._states(self._sequence(inputs))
+        return (Signal(self.readout(states.mean(0) if self.averages else states[-1])[None]),)
 
     def _sequence(self, inputs: Tensor) -> Tensor:
         """Return what is seen one after another, ``[rows or T, B, values]``."""

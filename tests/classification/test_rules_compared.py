@@ -98,6 +98,16 @@ def test_an_lstm_reads_images_row_by_row():
         torch.testing.assert_close(signal.values, made.network.readout(out))
 
 
+def test_an_lstm_of_recordings_can_be_read_out_at_all_steps():
+    last, mean = (LSTMClassifier(5, [7], 3, by_rows=False, averages=averages) for averages in (False, True))
+    mean.load_state_dict(last.state_dict())
+    inputs = torch.rand(9, 4, 5)
+    states, _ = last.layers[0](inputs)
+    assert torch.allclose(last(inputs)[0].values[0], last.readout(states[-1]))
+    assert torch.allclose(mean(inputs)[0].values[0], last.readout(states).mean(0), atol=1e-6)
+    assert trainer(rule={"kind": "lstm", "readout": "mean"}, architecture="12").network.averages
+
+
 def test_an_lstm_learns_the_digits():
     longer = {"epochs": 6, "parts_per_epoch": 1, "learning_rate": 0.005}
     _, lines = trained(None, rule={"kind": "lstm"}, architecture="40", train=longer)
