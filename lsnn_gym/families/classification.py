@@ -30,8 +30,8 @@ from lsnn_gym.families.family import (
 )
 from lsnn_gym.families.sequence_replays import sequence_replay
 from lsnn_gym.pictures import Panel, SequencePicture, draw_sequence, learning_curves
-from lsnn_gym.report.parts import Confusions, Parts, plain_rows
-from lsnn_gym.report.weights import matrices
+from lsnn_gym.report_parts.parts import Confusions, Parts, plain_rows
+from lsnn_gym.report_parts.weights import matrices
 from lsnn_gym.rules.architecture import parse_architecture
 from lsnn_gym.rules.classifier import Classifier
 from lsnn_gym.rules.operations import fan_outs

@@ -12,7 +12,7 @@ from torch import nn
 
 from lsnn_gym.errors import UserError
 from lsnn_gym.recurrent import NetworkSettings
-from lsnn_gym.report.parts import Parts
+from lsnn_gym.report_parts.parts import Parts
 from lsnn_gym.settings import Settings
 from lsnn_gym.training.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint
 from lsnn_gym.training.loop import Trainer

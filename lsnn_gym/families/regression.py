@@ -37,8 +37,8 @@ from lsnn_gym.regression.learned import Training, learned_references
 from lsnn_gym.regression.network import ModelSettings, RegressionNetwork
 from lsnn_gym.regression.probing import ProbedEpisode, probe_episode
 from lsnn_gym.regression.trainer import RegressionTrainer, RegressionTrainSettings
-from lsnn_gym.report.parts import Parts
-from lsnn_gym.report.weights import matrices
+from lsnn_gym.report_parts.parts import Parts
+from lsnn_gym.report_parts.weights import matrices
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.training.metrics import read_metrics
 from lsnn_gym.training.run_folder import RunFolder

@@ -20,7 +20,7 @@ from lsnn_gym.pictures import (
 )
 from lsnn_gym.regression.filming import film_regression
 from lsnn_gym.regression.probing import SEEN, ProbedEpisode
-from lsnn_gym.report.parts import Belief, ErrorLines, Lines, Raster, Replay, Table, View
+from lsnn_gym.report_parts.parts import Belief, ErrorLines, Lines, Raster, Replay, Table, View
 from lsnn_gym.training.run_folder import RunFolder
 
 _SHOWN_TRIALS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500)

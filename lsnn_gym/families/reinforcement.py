@@ -28,8 +28,8 @@ from lsnn_gym.families.regression_reports import errors_by_trial
 from lsnn_gym.families.reinforcement_replays import episode_replay
 from lsnn_gym.regression.episodes import RegressionSettings, draw_episodes
 from lsnn_gym.regression.evaluation import JudgedTrials, figures_beside
-from lsnn_gym.report.parts import Parts
-from lsnn_gym.report.weights import matrices
+from lsnn_gym.report_parts.parts import Parts
+from lsnn_gym.report_parts.weights import matrices
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
 from lsnn_gym.training.distributed import share_of

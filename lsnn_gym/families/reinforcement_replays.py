@@ -13,7 +13,7 @@ from lsnn_gym.cores import LSNNCore
 from lsnn_gym.envs.function_regression_vector import FunctionRegressionVectorEnv
 from lsnn_gym.envs.water_maze_vector import WaterMazeVectorEnv
 from lsnn_gym.families.regression_reports import asked_numbers, regression_replay
-from lsnn_gym.report.parts import Arena, Lines, Mark, Raster, Replay, View
+from lsnn_gym.report_parts.parts import Arena, Lines, Mark, Raster, Replay, View
 
 _STEPS_PER_SECOND = 20.0
 _WALL = 3

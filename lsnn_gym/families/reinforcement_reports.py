@@ -25,7 +25,7 @@ from lsnn_gym.families.regression_reports import (
     regression_table,
 )
 from lsnn_gym.pictures import Panel, learning_curves
-from lsnn_gym.report.parts import Table, plain_rows
+from lsnn_gym.report_parts.parts import Table, plain_rows
 from lsnn_gym.training.metrics import read_metrics
 from lsnn_gym.training.run_folder import RunFolder
 

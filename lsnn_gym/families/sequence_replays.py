@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from lsnn_gym.pictures import SequencePicture
-from lsnn_gym.report.parts import Channels, Lines, Question, Raster, Replay, View
+from lsnn_gym.report_parts.parts import Channels, Lines, Question, Raster, Replay, View
 
 _SECONDS = 12.0  # that a replay takes
 _SLOWEST, _FASTEST = 4.0, 60.0  # steps a second

@@ -14,8 +14,8 @@ from lsnn_gym.errors import UserError
 from lsnn_gym.families.family import Family, RecurrentExperimentSettings, newest_weights, on_device
 from lsnn_gym.families.sequence_replays import sequence_replay
 from lsnn_gym.pictures import Panel, SequencePicture, draw_sequence, learning_curves
-from lsnn_gym.report.parts import Parts, plain_rows
-from lsnn_gym.report.weights import matrices
+from lsnn_gym.report_parts.parts import Parts, plain_rows
+from lsnn_gym.report_parts.weights import matrices
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
 from lsnn_gym.tasks.registry import TaskSettings

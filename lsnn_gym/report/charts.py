@@ -12,8 +12,8 @@ from lsnn_gym.pictures import Panel
 from lsnn_gym.pictures.curves import finite_points, running_mean
 from lsnn_gym.pictures.style import GROUP_COLORS
 from lsnn_gym.report.palette import group, light
-from lsnn_gym.report.parts import Confusions, ErrorLines, Floats
-from lsnn_gym.report.weights import Change
+from lsnn_gym.report_parts.parts import Confusions, ErrorLines, Floats
+from lsnn_gym.report_parts.weights import Change
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure as Figure

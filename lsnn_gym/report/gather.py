@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from lsnn_gym.errors import UserError
 from lsnn_gym.families.family import ExperimentSettings, Family, newest_checkpoint
-from lsnn_gym.report.parts import Parts
+from lsnn_gym.report_parts.parts import Parts
 from lsnn_gym.settings import to_yaml
 from lsnn_gym.training.metrics import read_metrics
 from lsnn_gym.training.results import COSTS

@@ -13,13 +13,13 @@ import numpy as np
 from lsnn_gym.report import charts
 from lsnn_gym.report.gather import Report
 from lsnn_gym.report.palette import PALETTE
-from lsnn_gym.report.parts import Confusions, Parts, Raster
-from lsnn_gym.report.weights import changes
+from lsnn_gym.report_parts.parts import Confusions, Parts, Raster
+from lsnn_gym.report_parts.weights import changes
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from lsnn_gym.report.parts import Floats
+    from lsnn_gym.report_parts.parts import Floats
 
 _SCRIPTS = ("views.js", "beliefs.js", "replay.js", "charts.js")
 

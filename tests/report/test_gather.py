@@ -19,11 +19,11 @@ from lsnn_gym.experiment import experiment_of, family_of
 from lsnn_gym.families.family import newest_weights
 from lsnn_gym.families.reinforcement import ReinforcementExperiment, make_agent, make_env
 from lsnn_gym.report.gather import gather
-from lsnn_gym.report.packing import pack_levels, pack_spikes, pooled
 from lsnn_gym.report.page import page
 from lsnn_gym.report.palette import PALETTE
-from lsnn_gym.report.parts import Arena, Lines, Raster
-from lsnn_gym.report.weights import Change, changes, matrices
+from lsnn_gym.report_parts.packing import pack_levels, pack_spikes, pooled
+from lsnn_gym.report_parts.parts import Arena, Lines, Raster
+from lsnn_gym.report_parts.weights import Change, changes, matrices
 from lsnn_gym.training.run_folder import RunFolder
 from tests.command_line import run
 from tests.report.conftest import EPISODES, replays_of

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lsnn_gym.pictures import Panel
-from lsnn_gym.report.packing import pack_levels, pack_spikes, pooled
+from lsnn_gym.report_parts.packing import pack_levels, pack_spikes, pooled
 
 Floats = npt.NDArray[np.floating]
 

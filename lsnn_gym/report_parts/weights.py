@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from lsnn_gym.report.parts import Floats
+from lsnn_gym.report_parts.parts import Floats
 
 _SPARSE = 0.9  # share of connections below which they are the thing to look at
 _MOST_SHOWN = 128  # rows and columns

@@ -1,0 +1,1 @@
+"""What reports are made of: replays and their views, tables, weights before and after; filled in by the families."""
