@@ -86,6 +86,8 @@ def _limit_memory() -> None:
 
     most = SPARE_BYTES + int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    # /dev/shm is memory too.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SPARE_BYTES, SPARE_BYTES))
 
 
 def _blind(watch: Watch, seed: int) -> None:

@@ -166,6 +166,10 @@ def _odd_array(parent: Any, name: str, choices: Choices, kind: str, values: Any)
         parent[name] = h5py.Empty("f4")
         return
     options: dict[str, Any] = choices.pick(({}, {"chunks": True}, {"chunks": True, "compression": "gzip"}))
+    if np.prod(shape) > 1 << 20:
+        options = options or {
+            "chunks": True
+        }  # else its first value would have all of them written to the disk
     made = parent.create_dataset(name, shape, dtype, **(options if shape not in ((), (0,), (3, 0)) else {}))
     mode = choices.pick(_VALUES)
     # Only numbers: h5py itself may die of others.
