@@ -151,7 +151,7 @@ def _odd_array(parent: Any, name: str, choices: Choices, kind: str, values: Any)
             "soft": h5py.SoftLink("/labels"),
             "external": h5py.ExternalLink("/etc/passwd", "/x"),
             "loop": h5py.SoftLink(f"{parent.name}/{name}"),
-        }.get(link) or parent.file.create_group(f"made/{name}")
+        }.get(link) or parent.file.require_group(f"made/{name}")
         return
     chosen, shape = choices.pick((kind, *_KINDS)), choices.pick((np.shape(values)[:1], *_SHAPES))
     dtype: Any = {
