@@ -18,6 +18,7 @@ import numpy as np
 from lsnn_gym.data.checksums import Problem
 from lsnn_gym.data.data_set import NotDownloadable
 from lsnn_gym.data.extras import need
+from lsnn_gym.data.hdf5_heaps import check_heaps
 from lsnn_gym.errors import UserError, unknown
 
 _MOST_SPIKES, _MOST_RECORDINGS = 10_000_000, 1_000_000
@@ -107,7 +108,10 @@ def read_ntidigits(path: Path, split: Literal["train", "test"], num_channels: in
 def _opened(path: Path) -> Iterator[Any]:
     h5py = need("h5py", "h5py")
     try:
+        check_heaps(path)
         with h5py.File(path, "r") as file:
+            if (sizes := file.id.get_create_plist().get_sizes()) != (8, 8):
+                raise UserError(f"{path}: addresses and lengths of {sizes} bytes, expected (8, 8)")
             yield file
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise UserError(f"{path}: no HDF5 file, or truncated or damaged: {error}") from error

@@ -173,3 +173,37 @@ def test_real_speech_in_both_layouts(real_data: Path):
     assert len(other.labels) == 300
     # The same recordings: as many spikes in all.
     assert sum(map(len, other.times_s)) == sum(map(len, test.times_s))
+
+
+def test_a_file_of_many_heaps_is_read(tmp_path: Path):
+    rng = np.random.default_rng(3)
+    units = [rng.integers(0, 700, rng.integers(0, 900)) for _ in range(300)]
+    path = shd(tmp_path / "a.h5", [np.sort(rng.random(len(each))) for each in units], units, [0] * 300)
+    assert path.read_bytes().count(b"GCOL") > 5
+    found = read_shd(path, 700)
+    assert [sorted(each) for each in found.channels] == [sorted(each) for each in units]
+
+
+@pytest.mark.parametrize("number_and_taken", [(0, 0), (0, 2), (0, 8), (1, 1 << 40), (2, 4096), (0, 3984 + 8)])
+def test_a_damaged_heap_is_refused_before_libhdf5_reads_it_for_ever(
+    tmp_path: Path, number_and_taken: tuple[int, int]
+):
+    path = shd(tmp_path / "a.h5")
+    content = bytearray(path.read_bytes())
+    number, taken = number_and_taken
+    position = content.index(b"GCOL") + 16
+    while (found := int.from_bytes(content[position : position + 2], "little")) != number:
+        position += 16 + -(-int.from_bytes(content[position + 8 : position + 16], "little") // 8) * 8
+        assert found, "no object of that number"
+    content[position + 8 : position + 16] = taken.to_bytes(8, "little")
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"a\.h5: damaged: object {number} of the heap at byte \d,\d\d\d takes"):
+        read_shd(path, 700)
+
+
+def test_lengths_of_other_sizes_are_refused(tmp_path: Path):
+    settings = h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    settings.set_sizes(4, 4)
+    h5py.h5f.create(str(tmp_path / "a.h5").encode(), fcpl=settings).close()
+    with pytest.raises(UserError, match=r"a\.h5: addresses and lengths of \(4, 4\) bytes, expected \(8, 8\)"):
+        read_shd(tmp_path / "a.h5", 700)
