@@ -12,6 +12,7 @@ from gymnasium import spaces
 from pydantic import Field
 from torch import Tensor, nn
 
+from lsnn_gym.agents.task_inference import TaskInferenceSettings
 from lsnn_gym.coding import GaussianPopulationEncoder, bernoulli_spikes, expected_spikes
 from lsnn_gym.cores import CoreName, CoreOutput, LSNNCore, RecurrentCore, make_core
 from lsnn_gym.lanes import Share
@@ -60,6 +61,9 @@ class AgentSettings(Settings):
     initial_variance: float = Field(
         default=0.5, gt=0, lt=1, description="variance of the actions at the start"
     )
+    task_inference: TaskInferenceSettings | None = Field(
+        default=None, description="what of the task the agent learns to tell beside acting"
+    )
 
 
 class Draws(NamedTuple):
@@ -89,12 +93,14 @@ class PolicyOutput(NamedTuple):
         std: Of the actions ``[T, B, A]``.
         value: Predicted return ``[T, B]``.
         spikes: Of a spiking core ``[T * S, B, N]``, else None.
+        told: What it infers of the task ``[T, B, K]``, or None.
     """
 
     mean: Tensor
     std: Tensor
     value: Tensor
     spikes: Tensor | None
+    told: Tensor | None = None
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """Return actions ``[T, B, A]`` drawn from the policy."""
@@ -197,7 +203,7 @@ class ActorCritic(nn.Module):
     it is); being drawn from a normal distribution they may exceed it, and the environment clips.
 
     The core has A outputs for the mean (through tanh), A for the variance (through the logistic function,
-    unless one parameter is shared by all states) and one for the value.
+    unless one parameter is shared by all states), one for the value, and K for what is inferred of the task.
 
     Args:
         settings: Of the agent.
@@ -229,6 +235,7 @@ class ActorCritic(nn.Module):
         self.settings = settings
         self.network_settings = network
         self.action_size: int = action_space.shape[0]
+        self.told_size: int = settings.task_inference.size if settings.task_inference else 0
         bounded = action_space.is_bounded()
         low = torch.from_numpy(action_space.low if bounded else -np.ones(self.action_size)).float()
         high = torch.from_numpy(action_space.high if bounded else np.ones(self.action_size)).float()
@@ -243,7 +250,7 @@ class ActorCritic(nn.Module):
             settings.core,
             network,
             self.encoder.output_size,
-            2 * self.action_size + 1,
+            2 * self.action_size + 1 + self.told_size,
             tau_readout=settings.tau_readout,
             steps_per_observation=self.steps_per_observation,
             hidden_size=settings.hidden_size,
@@ -334,9 +341,16 @@ class ActorCritic(nn.Module):
 
     def policy(self, output: CoreOutput) -> PolicyOutput:
         """Do the last part of ``forward``: turn the core's outputs into policy and value."""
-        mean, variance, value = output.values.split([self.action_size, self.action_size, 1], dim=-1)
+        sizes = [self.action_size, self.action_size, 1, self.told_size]
+        mean, variance, value, told = output.values.split(sizes, dim=-1)
         if self.settings.action_variance == "state":
             logit = variance + self.variance_logit
         else:
             logit = self.variance_logit.expand_as(mean)
-        return PolicyOutput(torch.tanh(mean), torch.sigmoid(logit).sqrt(), value[..., 0], output.spikes)
+        return PolicyOutput(
+            torch.tanh(mean),
+            torch.sigmoid(logit).sqrt(),
+            value[..., 0],
+            output.spikes,
+            told if self.told_size else None,
+        )

@@ -55,7 +55,7 @@ class MetaRLTrainer:
         settings: Of the training.
         seed: Of the run.
         summarise: Figures of merit of collected episodes.
-        info_keys: Infos of the environment that ``summarise`` needs.
+        info_keys: Infos of the environment that ``summarise`` needs; what the agent infers of the task is kept too.
         share: Which lanes ``env`` has of an iteration's, the others being other ranks'; by default they are all.
 
     Source: Duan et al., RL^2, 2016; Wang et al., Learning to reinforcement learn, 2016; with spiking networks
@@ -81,7 +81,9 @@ class MetaRLTrainer:
         self.ppo: PPO = PPO(agent, settings.ppo, derived_seed(seed, "rewiring"))
         self.finished_iterations: int = 0
         self._summarise = summarise
-        self._info_keys = info_keys
+        inferred = agent.settings.task_inference
+        also = () if inferred is None or inferred.info in info_keys else (inferred.info,)
+        self._info_keys = (*info_keys, *also)
         self._generator = torch.Generator(device=next(agent.parameters()).device)
 
     @flushed_denormals()

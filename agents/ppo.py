@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lsnn_gym.agents.actor_critic import ActorCritic, PolicyOutput
 from lsnn_gym.agents.rollout import Trajectory
+from lsnn_gym.agents.task_inference import TaskInferenceSettings, inference_targets
 from lsnn_gym.lanes import Share
 from lsnn_gym.settings import Settings
 from lsnn_gym.training.distributed import global_mean, global_rate_loss, mean_figures, standardised
@@ -83,12 +84,13 @@ def ppo_loss(
     returns: Tensor,
     settings: PPOSettings,
     dt: float = 1.0,
+    task_inference: TaskInferenceSettings | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss of a batch of whole episodes, and its parts.
 
     ``-min(r A, clip(r) A) + value_weight (R - V)^2 - entropy_weight H + rate_weight sum_j (rate_j - target)^2``,
     averaged over the valid steps of all ranks, r being the ratio of new to old probability; ``dt`` is the network's
-    simulation step in ms.
+    simulation step in ms. Of an agent that is to infer the task, the squared error of what it tells is added.
 
     Source: Schulman et al., Proximal policy optimization algorithms, 2017, equations 7 and 9; the rate term and
     the weights as in Bellec et al., NIPS 2018.
@@ -111,6 +113,10 @@ def ppo_loss(
     if policy.spikes is not None:
         parts["rate_loss"] = global_rate_loss(policy.spikes, settings.target_rate, dt)
         loss = loss + settings.rate_weight * parts["rate_loss"]
+    if task_inference is not None and policy.told is not None:
+        targets = inference_targets(task_inference, batch.observations, batch.infos)
+        parts["inference_loss"] = mean((policy.told - targets).square().sum(-1))
+        loss = loss + task_inference.weight * parts["inference_loss"]
     with torch.no_grad():
         parts["approximate_kl"] = mean(ratio - 1 - log_ratio)
         parts["clip_share"] = mean(((ratio - 1).abs() > settings.clip_range).float())
@@ -201,7 +207,15 @@ class PPO:
             advantages = standardised(advantages, batch.valid > 0)
         state = agent.initial_state(batch.rewards.shape[1])
         policy, after = agent.replay(batch.inputs, state, batch.episode_start, batch.noise)
-        loss, parts = ppo_loss(policy, batch, advantages, returns, settings, agent.network_settings.dt)
+        loss, parts = ppo_loss(
+            policy,
+            batch,
+            advantages,
+            returns,
+            settings,
+            agent.network_settings.dt,
+            agent.settings.task_inference,
+        )
         auxiliary_figures: dict[str, float] = {}
         if agent.auxiliary is not None:
             auxiliary_loss, auxiliary_figures = agent.auxiliary.loss(agent.spiking_network, number)

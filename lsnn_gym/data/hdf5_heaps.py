@@ -1,8 +1,8 @@
 """What keeps libhdf5 reading for ever, found before it reads: damaged heaps of arrays of different lengths.
 
 An object of a global heap says how many bytes it takes. libhdf5 goes from one to the next by that number and does not
-mind one of too few bytes, of which a zero leads back to the same object. Sizes as of the HDF5 File Format Specification,
-version 3.0, III.E "Global Heap"; that of object 0, the space that is free, has its own header in it.
+mind one of too few bytes, of which a zero leads back to the same object. Sizes are as in the HDF5 File Format
+Specification, version 3.0, III.E "Global Heap"; that of object 0, the space that is free, has its own header in it.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from pydantic import Field
 from lsnn_gym.agents.actor_critic import ActorCritic, AgentSettings
 from lsnn_gym.agents.meta_rl import MetaRLTrainer, Summary, TrainSettings, evaluate_agent
 from lsnn_gym.agents.rollout import Trajectory
+from lsnn_gym.agents.task_inference import check_task_inference
 from lsnn_gym.envs.function_regression_vector import FunctionRegressionVectorEnv
 from lsnn_gym.envs.maze_statistics import MazeStatistics, evaluate_policy
 from lsnn_gym.envs.reference_policies import REFERENCE_POLICIES
@@ -154,6 +155,10 @@ class Reinforcement(Family[ReinforcementExperiment]):
                 raise UserError(str(error)) from None
         summarise, info_keys = _summary(env)
         agent = make_agent(experiment, env)
+        if experiment.agent.task_inference is not None:
+            _, infos = env.reset(seed=0)
+            size = agent.encoder.observation_size
+            check_task_inference(experiment.agent.task_inference, infos, env.num_envs, size)
         if agent.auxiliary is not None:
             # Data that are missing are to be noticed before a folder is made.
             agent.auxiliary.look_for_data()

@@ -197,7 +197,9 @@ def test_a_damaged_heap_is_refused_before_libhdf5_reads_it_for_ever(
         assert found, "no object of that number"
     content[position + 8 : position + 16] = taken.to_bytes(8, "little")
     path.write_bytes(content)
-    with pytest.raises(UserError, match=rf"a\.h5: damaged: object {number} of the heap at byte \d,\d\d\d takes"):
+    with pytest.raises(
+        UserError, match=rf"a\.h5: damaged: object {number} of the heap at byte \d,\d\d\d takes"
+    ):
         read_shd(path, 700)
 
 

@@ -69,7 +69,10 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
         "seed": 3,
         "network": NETWORK,
         "env": {"id": "lsnn_gym/WaterMazeQuick-v0", "options": {"max_steps": 12}},
-        "agent": {"encoding": ENCODING},
+        "agent": {
+            "encoding": ENCODING,
+            "task_inference": {"info": "goal", "size": 2, "seen_from": [0, 1]},
+        },
         "train": {
             "iterations": 4,
             "episodes_per_iteration": 8,
