@@ -116,7 +116,9 @@ def test_trainer_keeps_the_info_that_it_needs():
         },
         "a",
     )
-    assert family_of(experiment).make_trainer(experiment).run_iteration()["inference_loss"] > 0
+    loss = family_of(experiment).make_trainer(experiment).run_iteration()["inference_loss"]
+    assert loss is not None
+    assert loss > 0
 
 
 @pytest.mark.parametrize(
