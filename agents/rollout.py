@@ -33,6 +33,7 @@ class Trajectory(NamedTuple):
         noise: Of the core ``[T * S, B, N]``, or None.
         spikes: Of a spiking core ``[T * S, B, N]``, else None.
         infos: What the environment reported at each step, by key ``[T, B, ...]``.
+        told: What the agent inferred of the task ``[T, B, K]``, or None.
     """
 
     observations: Tensor
@@ -47,6 +48,7 @@ class Trajectory(NamedTuple):
     noise: Tensor | None
     spikes: Tensor | None
     infos: dict[str, np.ndarray]
+    told: Tensor | None = None
 
     def episodes(self, index: Tensor) -> Trajectory:
         """Return the episodes with the given indices ``[M]``."""
@@ -63,6 +65,7 @@ class Trajectory(NamedTuple):
             noise=take(self.noise, 1),
             spikes=take(self.spikes, 1),
             infos=infos,
+            told=take(self.told, 1),
         )
 
 
@@ -163,6 +166,7 @@ def _trajectory(
         noise=acts.noise,
         spikes=acts.output.spikes,
         infos={key: np.stack(values) for key, values in infos.items()},
+        told=policy.told,
     )
 
 

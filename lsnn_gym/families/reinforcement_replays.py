@@ -9,6 +9,7 @@ from lsnn_gym.agents.actor_critic import ActorCritic
 from lsnn_gym.agents.filming import MAZE_INFOS, fired, goal_times, groups, play_episode
 from lsnn_gym.agents.probing import probe_agent
 from lsnn_gym.agents.rollout import Trajectory
+from lsnn_gym.agents.task_inference import TaskInferenceSettings
 from lsnn_gym.cores import LSNNCore
 from lsnn_gym.envs.function_regression_vector import FunctionRegressionVectorEnv
 from lsnn_gym.envs.water_maze_vector import WaterMazeVectorEnv
@@ -16,6 +17,8 @@ from lsnn_gym.families.regression_reports import asked_numbers, regression_repla
 from lsnn_gym.report_parts.parts import Arena, Lines, Mark, Raster, Replay, View
 
 _STEPS_PER_SECOND = 20.0
+_ARROW = 0.35
+"""Length of an arrow to the goal, in shares of the arena."""
 _WALL = 3
 """Which observation of the water maze says that the wall was hit."""
 
@@ -48,7 +51,7 @@ def episode_replay(agent: ActorCritic, env: VectorEnv, seed: int, *, determinist
     views: list[View] = []
     marks, title = [], f"Episode of seed {seed}"
     if isinstance(inner, WaterMazeVectorEnv):
-        arena, arrivals = _arena(inner, trajectory), goal_times(trajectory)
+        arena, arrivals = _arena(inner, trajectory, agent.settings.task_inference), goal_times(trajectory)
         views.append(arena)
         marks = [Mark("goals", "goal-rim", arena.starts), Mark("wall hits", "wall", arena.walls)]
         title += f": {len(arrivals)} goal{'s' * (len(arrivals) != 1)}"
@@ -62,7 +65,7 @@ def episode_replay(agent: ActorCritic, env: VectorEnv, seed: int, *, determinist
     return Replay(title, steps, "step", _STEPS_PER_SECOND, views, marks)
 
 
-def _arena(maze: WaterMazeVectorEnv, trajectory: Trajectory) -> Arena:
+def _arena(maze: WaterMazeVectorEnv, trajectory: Trajectory, inferred: TaskInferenceSettings | None) -> Arena:
     options = maze.options
     seen = trajectory.observations[:, 0].cpu().numpy()
     # The observation after the step that reached the goal is the first of the new stretch.
@@ -75,7 +78,20 @@ def _arena(maze: WaterMazeVectorEnv, trajectory: Trajectory) -> Arena:
         seen[:, :2],
         starts,
         np.flatnonzero(seen[:, _WALL] > 0).tolist(),
+        _told_goal(trajectory, inferred, _ARROW * options.arena_size),
     )
+
+
+def _told_goal(
+    trajectory: Trajectory, inferred: TaskInferenceSettings | None, arrow: float
+) -> np.ndarray | None:
+    """Return where the agent says that the goal is ``[T, 2]``: of a direction, the end of an arrow."""
+    if inferred is None or inferred.info != "goal" or trajectory.told is None:
+        return None
+    told = trajectory.told[:, 0].cpu().numpy()
+    if not inferred.seen_from:
+        return told
+    return trajectory.observations[:, 0, list(inferred.seen_from)].cpu().numpy() + arrow * told
 
 
 def _seen_and_done(trajectory: Trajectory) -> list[View]:

@@ -151,7 +151,11 @@ const VIEWS = {
     const agent = round(view.path[0], 0.045 * view.size, "fill:var(--ink);stroke:var(--card);stroke-width:2");
     agent.id = "agent";
     svg.append(agent);
+    const told = view.told && make("line", { id: "told", "vector-effect": "non-scaling-stroke", "stroke-linecap": "round",
+                                             style: "stroke:var(--goal-rim);stroke-width:3;stroke-dasharray:1 5" });
+    if (told) svg.insertBefore(told, agent);
     const caption = make("figcaption", {}, key("way to the first goal", "group-1"), key("later ways", "group-0"),
+                         ...(told ? ["dotted: where it says that the goal is"] : []),
                          ...replay.marks.map(({ name, color: of }) => key(name, of)));
     return {
       element: make("figure", {}, svg, caption),
@@ -168,6 +172,9 @@ const VIEWS = {
         const [cx, cy] = at(view.path[step]);
         agent.setAttribute("cx", cx);
         agent.setAttribute("cy", cy);
+        if (!told) return;
+        const [x2, y2] = at(view.told[step]);
+        for (const [name, value] of Object.entries({ x1: cx, y1: cy, x2, y2 })) told.setAttribute(name, value);
       },
       says(step) {
         const [x, y] = view.path[step];

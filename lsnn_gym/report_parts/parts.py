@@ -43,6 +43,7 @@ class Arena:
         path: Where the agent was ``[T, 2]``.
         starts: Steps at which it had just been put somewhere else, having reached the goal.
         walls: Steps at which it had just run into the wall.
+        told: Where it says that the goal lies, ``[T, 2]``: there, or some way towards it; None of one that does not.
     """
 
     shape: str
@@ -52,6 +53,7 @@ class Arena:
     path: Floats
     starts: Sequence[int]
     walls: Sequence[int]
+    told: Floats | None = None
 
     def data(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
@@ -64,6 +66,7 @@ class Arena:
             "path": np.round(np.asarray(self.path, np.float64), 4).tolist(),
             "starts": [int(each) for each in self.starts],
             "walls": [int(each) for each in self.walls],
+            "told": None if self.told is None else np.round(np.asarray(self.told, np.float64), 4).tolist(),
         }
 
 

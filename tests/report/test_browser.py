@@ -103,6 +103,18 @@ def test_scrubbing_shows_the_step_that_the_episode_has_there(opened: Opens, maze
         assert {each.get_attribute("x1") for each in cursors.all()} == {f"{step + 0.5:g}"}
 
 
+def test_where_the_agent_says_that_the_goal_is(opened: Opens, maze_page, episodes):
+    page = opened(maze_page)
+    arena = episodes[0]["views"][0]
+    for step in (0, 31):
+        scrub_to(page, step)
+        told = page.locator("#told")
+        ends = [float(told.get_attribute(name) or "nan") for name in ("x1", "y1", "x2", "y2")]
+        (x1, y1), (x2, y2) = arena["path"][step], arena["told"][step]
+        assert ends == pytest.approx([x1, -y1, x2, -y2], abs=1e-9)
+        assert (x2, y2) != (x1, y1)
+
+
 def test_the_way_is_drawn_up_to_now(opened: Opens, maze_page, episodes):
     page = opened(maze_page)
     arena = episodes[0]["views"][0]

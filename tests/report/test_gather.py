@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from lsnn_gym.agents.filming import play_episode
-from lsnn_gym.experiment import experiment_of, family_of
+from lsnn_gym.agents.filming import MAZE_INFOS, play_episode
+from lsnn_gym.experiment import experiment_of, family_of, load_experiment
 from lsnn_gym.families.family import newest_weights
 from lsnn_gym.families.reinforcement import ReinforcementExperiment, make_agent, make_env
+from lsnn_gym.families.reinforcement_replays import episode_replay
 from lsnn_gym.report.gather import gather
 from lsnn_gym.report.page import page
 from lsnn_gym.report.palette import PALETTE
@@ -25,7 +26,7 @@ from lsnn_gym.report_parts.packing import pack_levels, pack_spikes, pooled
 from lsnn_gym.report_parts.parts import Arena, Lines, Raster
 from lsnn_gym.report_parts.weights import Change, changes, matrices
 from lsnn_gym.training.run_folder import RunFolder
-from tests.command_line import run
+from tests.command_line import SMALL_MAZE, run
 from tests.report.conftest import EPISODES, replays_of
 
 
@@ -173,6 +174,37 @@ def test_episodes_are_those_that_render_films(maze_run: Path):
         assert filmed.spikes is not None
         assert (raster.spikes == (filmed.spikes[:, 0].numpy() > 0)).all()
         assert replay.steps == len(seen) == 60
+
+
+def small_maze(*changes: str) -> ReinforcementExperiment:
+    overrides = tuple(each.removeprefix("--set=") for each in SMALL_MAZE)
+    experiment = load_experiment("water-maze-quick", (*overrides, *changes))
+    assert isinstance(experiment, ReinforcementExperiment)
+    return experiment
+
+
+@pytest.mark.parametrize("seen_from", [[0, 1], []])
+def test_where_the_agent_says_that_the_goal_is(seen_from: list[int]):
+    inferred = {"info": "goal", "size": 2, "seen_from": seen_from}
+    experiment = small_maze(f"agent.task_inference={json.dumps(inferred)}")
+    env = make_env(experiment.env, 1)
+    agent = make_agent(experiment, env)
+    arena = episode_replay(agent, env, 3, deterministic=True).views[0]
+    assert isinstance(arena, Arena)
+    told = play_episode(agent, env, 3, deterministic=True, info_keys=MAZE_INFOS).told
+    assert told is not None
+    expected = told[:, 0].numpy()
+    assert arena.told is not None
+    if seen_from:
+        expected = arena.path + 0.35 * expected  # a share of the arena, whose radius is 1
+    np.testing.assert_allclose(arena.told, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_without_inference_of_the_task_nothing_is_drawn_of_it():
+    experiment = small_maze("agent.task_inference=null")
+    env = make_env(experiment.env, 1)
+    arena = episode_replay(make_agent(experiment, env), env, 3, deterministic=True).views[0]
+    assert arena.data()["told"] is None
 
 
 def test_the_page_has_the_runs_figures_settings_and_machine(maze_page: Path):
