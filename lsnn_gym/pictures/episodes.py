@@ -114,12 +114,13 @@ def trajectory(
         raise ValueError(unknown("arena", arena, ["disc", "square"]))
     border = {"facecolor": "#dde9ef", "edgecolor": "#6c8694", "linewidth": 2, "zorder": 0}
     if arena == "disc":
-        axes.add_patch(Circle((0, 0), arena_radius, **border))
+        water = axes.add_patch(Circle((0, 0), arena_radius, **border))
     else:
         corner, side = (-arena_radius, -arena_radius), 2 * arena_radius
-        axes.add_patch(Rectangle(corner, side, side, **border))
+        water = axes.add_patch(Rectangle(corner, side, side, **border))
     green = {"facecolor": css(GOAL_COLOR), "edgecolor": "#4a8a5c", "linewidth": 1.5, "zorder": 1}
-    axes.add_patch(Circle((goal[0], goal[1]), goal_radius, **green))
+    # What of it is outside of the arena cannot be reached.
+    axes.add_patch(Circle((goal[0], goal[1]), goal_radius, **green)).set_clip_path(water)
     pieces = np.split(path, [start for start in sorted(starts) if 0 < start < len(path)])
     for index, piece in enumerate(pieces):
         color = css(GROUP_COLORS[0 if index else 1])
