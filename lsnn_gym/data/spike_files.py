@@ -3,41 +3,33 @@
 SHD: ``spikes/times`` (s, float16, one array a recording), ``spikes/units`` and ``labels``. N-TIDIGITS18:
 ``{train,test}_labels`` (names; what follows the last ``-`` are the digits said), and under each name
 ``{train,test}_addresses`` and ``{train,test}_timestamps`` (s).
+
+Damaged files can make libhdf5 read for ever or die, and the process with it. So another process reads them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import signal
+import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
+from safetensors.numpy import load_file
 
+import lsnn_gym
 from lsnn_gym.data.checksums import Problem
 from lsnn_gym.data.data_set import NotDownloadable
 from lsnn_gym.data.extras import need
-from lsnn_gym.data.hdf5_heaps import check_heaps
-from lsnn_gym.errors import UserError, unknown
+from lsnn_gym.data.hdf5_layouts import REFUSED, SpikeTrains
+from lsnn_gym.errors import UserError, shortened, unknown
 
-_MOST_SPIKES, _MOST_RECORDINGS = 10_000_000, 1_000_000
-_DIGITS = {**{str(digit): digit for digit in range(1, 10)}, "o": 0, "z": 10}
-"""Classes of single digits in N-TIDIGITS18: "oh" is 0, "zero" 10, as there are eleven."""
-
-
-class SpikeTrains(NamedTuple):
-    """Recordings as spikes.
-
-    Attributes:
-        times_s: Of each recording float64 ``[S]``, in seconds, never falling.
-        channels: Of each recording int64 ``[S]``.
-        labels: Classes int64 ``[N]``.
-    """
-
-    times_s: tuple[np.ndarray, ...]
-    channels: tuple[np.ndarray, ...]
-    labels: np.ndarray
+_LONGEST_S = 600.0
+_CALL = "import sys; from lsnn_gym.data.hdf5_layouts import run; run(*sys.argv[1:])"
 
 
 def read_shd(path: Path, num_channels: int) -> SpikeTrains:
@@ -53,17 +45,7 @@ def read_shd(path: Path, num_channels: int) -> SpikeTrains:
     Raises:
         UserError: h5py is not installed; the file cannot be read or is not laid out so; a unit or time cannot be.
     """
-    with _opened(path) as file:
-        labels = _array(path, file, "labels", "iu", _MOST_RECORDINGS)
-        times = _ragged(path, file, "spikes/times", len(labels))
-        units = _ragged(path, file, "spikes/units", len(labels))
-        found = [
-            _checked(f"{path}: recording {number:,}", each_time, each_unit, num_channels)
-            for number, (each_time, each_unit) in enumerate(zip(times, units, strict=True))
-        ]
-    return SpikeTrains(
-        tuple(times for times, _ in found), tuple(units for _, units in found), labels.astype(np.int64)
-    )
+    return _read("shd", path, num_channels)
 
 
 def read_ntidigits(path: Path, split: Literal["train", "test"], num_channels: int = 64) -> SpikeTrains:
@@ -83,92 +65,54 @@ def read_ntidigits(path: Path, split: Literal["train", "test"], num_channels: in
     """
     if split not in ("train", "test"):
         raise UserError(unknown("split", split, ("train", "test")))
-    with _opened(path) as file:
-        names = [bytes(name) for name in _array(path, file, f"{split}_labels", "SO", _MOST_RECORDINGS)]
-        found, labels = [], []
-        for name in names:
-            said = name.decode("latin-1").rpartition("-")[2]
-            if len(said) != 1:
-                continue
-            if said not in _DIGITS and said != "0":
-                raise UserError(f"{path}: recording {name!r}: {unknown('digit', said, _DIGITS)}")
-            where = name.decode("latin-1")
-            times = _array(path, file, f"{split}_timestamps/{where}", "f", _MOST_SPIKES)
-            channels = _array(path, file, f"{split}_addresses/{where}", "iuf", _MOST_SPIKES)
-            found.append(_checked(f"{path}: recording {where!r}", times, channels, num_channels))
-            labels.append(_DIGITS.get(said, 0))
-    return SpikeTrains(
-        tuple(times for times, _ in found),
-        tuple(channels for _, channels in found),
-        np.array(labels, np.int64),
-    )
+    return _read("ntidigits", path, num_channels, split)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    h5py = need("h5py", "h5py")
+def _read(layout: str, path: Path, num_channels: int, split: str = "") -> SpikeTrains:
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "read.safetensors")
+        _in_another_process(layout, path, num_channels, split, out)
+        found = load_file(out)
+    if not len(found["lengths"]):
+        return SpikeTrains((), (), found["labels"])
+    ends = np.cumsum(found["lengths"])[:-1]
+    times, channels = found["times_s"].astype(np.float64), found["channels"].astype(np.int64)
+    return SpikeTrains(tuple(np.split(times, ends)), tuple(np.split(channels, ends)), found["labels"])
+
+
+def _in_another_process(
+    layout: str, path: Path, num_channels: int = 0, split: str = "", out: Path | None = None
+) -> None:
+    """Have a file read, or with layout ``any`` only opened.
+
+    Raises:
+        UserError: It is refused, the process dies of it, or it takes too long.
+    """
+    need("h5py", "h5py")
+    # -P, so that no file in the folder this is run from stands in for a module.
+    command = [sys.executable, "-P", "-c", _CALL]
+    arguments = [layout, str(path), str(num_channels), split, "" if out is None else str(out)]
+    ours = str(Path(lsnn_gym.__file__).parents[1])
+    inherited = os.environ.get("PYTHONPATH")
+    environment = os.environ | {"PYTHONPATH": f"{ours}{os.pathsep}{inherited}" if inherited else ours}
     try:
-        check_heaps(path)
-        with h5py.File(path, "r") as file:
-            if (sizes := file.id.get_create_plist().get_sizes()) != (8, 8):
-                raise UserError(f"{path}: addresses and lengths of {sizes} bytes, expected (8, 8)")
-            yield file
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: no HDF5 file, or truncated or damaged: {error}") from error
-
-
-def _node(path: Path, file: Any, name: str) -> Any:
-    """Return a data set of the file itself: links could lead to any other file."""
-    h5py = need("h5py", "h5py")
-    node = file
-    for part in name.split("/"):
-        link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
-        if not isinstance(link, h5py.HardLink):
-            raise UserError(f"{path}: expected a data set {name!r} in it")
-        node = node[part]
-    if not isinstance(node, h5py.Dataset) or node.is_virtual or node.external:
-        raise UserError(f"{path}: {name!r} is no data set within the file")
-    return node
-
-
-def _array(path: Path, file: Any, name: str, kinds: str, most: int) -> np.ndarray:
-    """Return a data set of one axis, of one of the ``kinds`` of numbers."""
-    node = _node(path, file, name)
-    if node.ndim != 1 or node.dtype.kind not in kinds or len(node) > most:
-        raise UserError(
-            f"{path}: {name!r} is {node.dtype} {node.shape}: expected one axis of at most {most:,} values"
+        ended = subprocess.run(
+            [*command, *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_LONGEST_S,
         )
-    return node[()]
-
-
-def _ragged(path: Path, file: Any, name: str, count: int) -> list[np.ndarray]:
-    """Return a data set of ``count`` arrays of different lengths."""
-    h5py = need("h5py", "h5py")
-    node = _node(path, file, name)
-    base = h5py.check_vlen_dtype(node.dtype)
-    if node.shape != (count,) or base is None or np.dtype(base).kind not in "fiu":
-        raise UserError(
-            f"{path}: {name!r} is {node.dtype} {node.shape}: expected {count:,} lists of numbers, one a label"
-        )
-    return [np.asarray(each) for each in node[()]]
-
-
-def _checked(
-    where: str, times: np.ndarray, channels: np.ndarray, num_channels: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return times and channels of one recording, in order."""
-    seconds = times.astype(np.float64)
-    if seconds.shape != channels.shape or len(seconds) > _MOST_SPIKES:
-        raise UserError(f"{where}: {len(seconds):,} times, but {len(channels):,} channels")
-    if not (np.isfinite(seconds).all() and (seconds >= 0).all()):
-        raise UserError(f"{where}: a time is negative or no number")
-    whole = channels.astype(np.int64)
-    if (whole != channels).any() or (whole < 0).any() or (whole >= num_channels).any():
-        raise UserError(
-            f"{where}: channel {channels.max()}, expected whole numbers from 0 to {num_channels - 1}"
-        )
-    order = np.lexsort((whole, seconds))
-    return seconds[order], whole[order]
+    except subprocess.TimeoutExpired:
+        raise UserError(f"{path}: damaged: libhdf5 had not read it after {_LONGEST_S:g} s") from None
+    if ended.returncode == REFUSED:
+        raise UserError(ended.stderr.strip())
+    if ended.returncode != 0:
+        code = ended.returncode
+        how = signal.Signals(-code).name if code < 0 else f"status {code}"
+        last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
+        raise UserError(f"{path}: damaged: the process that read it ended by {how}: {shortened(last)}")
 
 
 @dataclass(frozen=True)
@@ -195,8 +139,7 @@ class SpikeFiles(NotDownloadable):
         found: list[Problem] = []
         for name in self.files:
             try:
-                with _opened(folder / name):
-                    pass
+                _in_another_process("any", folder / name)
             except UserError as error:
                 found.append(Problem(folder / name, "an HDF5 file", str(error)))
         return tuple(found)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lsnn_gym import data
-from lsnn_gym.data import extras, read_ntidigits, read_shd
+from lsnn_gym.data import extras, read_ntidigits, read_shd, spike_files
 from lsnn_gym.errors import UserError
 
 h5py = pytest.importorskip("h5py", reason="h5py comes with the extra 'data'")
@@ -201,6 +201,43 @@ def test_a_damaged_heap_is_refused_before_libhdf5_reads_it_for_ever(
         UserError, match=rf"a\.h5: damaged: object {number} of the heap at byte \d,\d\d\d takes"
     ):
         read_shd(path, 700)
+
+
+def test_where_the_other_process_dies_the_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = shd(tmp_path / "a.h5")
+    for call, told in {
+        "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)": "ended by SIGSEGV: no message",
+        "raise MemoryError('all of it')": "ended by status 1: MemoryError: all of it",
+    }.items():
+        monkeypatch.setattr(spike_files, "_CALL", call)
+        with pytest.raises(UserError, match=rf"^{path}: damaged: the process that read it {told}$"):
+            read_shd(path, 700)
+
+
+def test_what_libhdf5_reads_for_ever_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(spike_files, "_CALL", "import time; time.sleep(600)")
+    monkeypatch.setattr(spike_files, "_LONGEST_S", 0.3)
+    with pytest.raises(UserError, match=r"a\.h5: damaged: libhdf5 had not read it after 0\.3 s"):
+        read_shd(shd(tmp_path / "a.h5"), 700)
+
+
+def test_the_other_process_takes_no_module_from_the_folder_that_it_is_run_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "numpy.py").write_text("raise SystemExit('not this one')")
+    path = shd(tmp_path / "a.h5")
+    monkeypatch.chdir(tmp_path)
+    assert read_shd(path, 700).labels.tolist() == LABELS
+    assert read_shd(Path("a.h5"), 700).labels.tolist() == LABELS
+
+
+def test_times_keep_all_their_digits(tmp_path: Path):
+    path = ntidigits(tmp_path / "a.h5")
+    with h5py.File(path, "r+") as file:
+        file["train_timestamps/man-ae-a-1"][:] = [0.1, 0.1 + 2**-40]
+    found = read_ntidigits(path, "train").times_s[0]
+    assert found.tolist() == [0.1, 0.1 + 2**-40]
+    assert found.dtype == np.float64
 
 
 def test_lengths_of_other_sizes_are_refused(tmp_path: Path):

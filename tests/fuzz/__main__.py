@@ -66,6 +66,7 @@ class Watch:
                 last = traceback.format_exception_only(error)[-1].strip()
                 print(f"{self.target.name}: crash {len(self.crashes)}: {kind}: {last[:300]}", flush=True)
             self.crashes[kind] = self.crashes.get(kind, 0) + 1
+            self.heartbeat[8] = 1
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
@@ -168,27 +169,46 @@ def main() -> None:
 
 
 def _fuzzed(target: Any, asked: argparse.Namespace, atheris: Any) -> bool:
-    """Fuzz one parser in a process of its own; return whether it crashed."""
+    """Fuzz one parser in processes of its own; return whether it crashed."""
+    left, seed, crashed, deaths = asked.inputs, asked.seed, False, 0
+    while left > 0:
+        died, count, found = _fuzzed_by_a_process(target, asked, atheris, left, seed)
+        left -= max(count, 1)
+        crashed |= found or (died and not target.isolated)
+        if not (died and target.isolated):
+            break
+        # The library takes that for a refusal; the inputs after it are others.
+        deaths, seed = deaths + 1, seed + 1_000
+    if deaths:
+        print(f"{target.name}: {deaths} processes died of their input, as they may", flush=True)
+    return crashed
+
+
+def _fuzzed_by_a_process(
+    target: Any, asked: argparse.Namespace, atheris: Any, inputs: int, seed: int
+) -> tuple[bool, int, bool]:
+    """Return whether a process that fuzzes one parser died, how many inputs it had by then, and if one crashed."""
     # In memory where there is such a folder: files are the slowest part.
     fast = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="fuzz-", dir=fast if fast.is_dir() else None))
-    heartbeat = mmap.mmap(-1, 8)  # shared with the child
+    heartbeat = mmap.mmap(-1, 9)  # shared with the child: inputs so far, and whether one crashed
     child = os.fork()
     if child == 0:
-        watch = Watch(target, folder, asked.keep, asked.inputs, heartbeat)
+        watch = Watch(target, folder, asked.keep, inputs, heartbeat)
         _limit_memory()
         if atheris is None:
-            _blind(watch, asked.seed)
+            _blind(watch, seed)
             _ended(watch)
-        _guided(watch, asked.seed, atheris)
+        _guided(watch, seed, atheris)
     status = os.waitstatus_to_exitcode(_waited(child, heartbeat))
-    if status not in (0, 1):
+    died = status not in (0, 1)
+    if died and not target.isolated:
         print(
             f"{target.name}: the process died with status {status}, its last input is in {folder}", flush=True
         )
     else:
         shutil.rmtree(folder, ignore_errors=True)
-    return status != 0
+    return died, int.from_bytes(heartbeat[:8], "little"), heartbeat[8] == 1
 
 
 def _waited(child: int, heartbeat: mmap.mmap) -> int:

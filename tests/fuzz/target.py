@@ -25,6 +25,7 @@ class Target:
         mutate: Damages an input.
         smoke: Inputs in the tests of the project.
         names_file: Whether messages name the file.
+        isolated: Whether a process of its own does this in the library, so that it may die of an input.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Target:
     mutate: Callable[[bytes, random.Random], bytes] = bytes_mutated
     smoke: int = 300
     names_file: bool = True
+    isolated: bool = False
 
 
 class VagueMessageError(AssertionError):
