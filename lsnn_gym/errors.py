@@ -45,7 +45,8 @@ class NotFiniteError(ArithmeticError):
 
 
 def shortened(text: str, length: int = 60) -> str:
-    """Return ``text``, cut to a readable length: what is refused may be megabytes long."""
+    """Return ``text`` on one line, cut to a readable length: what is refused may be megabytes long."""
+    text = " ".join(text[: 4 * length].splitlines())
     return text if len(text) <= length else text[: length - 3] + "..."
 
 

@@ -209,6 +209,11 @@ def test_graphs_that_do_not_fit_their_metadata_are_refused():
     graph.metadata["lsnn"]["version"] = 9
     with pytest.raises(UserError, match="has version 9: expected 1"):
         from_nir(graph)
+    graph.metadata["lsnn"]["version"] = {"a": np.zeros((2, 2))}
+    with pytest.raises(
+        UserError, match=r"has version \{'a': array\(\[\[0\., 0\.\], +\[0\., 0\.\]\]\)\}: expected 1"
+    ):
+        from_nir(graph)
     graph.metadata["lsnn"]["version"] = 1
     told = graph.metadata["lsnn"]["settings"]
     graph.metadata["lsnn"]["settings"] = told.replace('"regular_neurons":5', '"regular_neurons":6')

@@ -219,7 +219,7 @@ def _change_metadata(told: dict[str, Any], choices: Choices, chance: random.Rand
         if what == "remove":
             del told[key]
         elif what == "odd":
-            told[key] = choices.pick((None, *VALUES))
+            told[key] = copy.deepcopy(choices.pick((None, *VALUES)))  # for what is in it is changed next
     state = told.get("state")
     if not isinstance(state, dict):
         return
