@@ -23,6 +23,7 @@ from lsnn_gym.data.idx import read_idx
 from lsnn_gym.data.sound_files import read_sound
 from lsnn_gym.data.timit_files import read_phones
 from lsnn_gym.errors import UserError
+from lsnn_gym.experiment import experiment_from
 from lsnn_gym.plain_yaml import parse_yaml
 from lsnn_gym.tensor_files import read_tensors
 from lsnn_gym.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -41,6 +42,7 @@ def refused(call: Any, *arguments: Any, match: str = "") -> None:
     with pytest.raises(UserError, match=match) as caught:
         call(*arguments)
     assert re.match(LINE, str(caught.value)), str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1, str(caught.value)
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -290,3 +292,9 @@ def test_actions_that_are_no_numbers(env_id: str, action: Any):
 def test_reset_options_too_large_for_a_number(env_id: str, options: Any):
     with pytest.raises(ValueError, match="must be"):
         gym.make(f"lsnn_gym/{env_id}").unwrapped.reset(options=options)
+
+
+@pytest.mark.parametrize("break_", ["\n", "\r", "\x0b", "\x85", "\u2028"])
+def test_a_key_with_a_line_break_is_refused_in_one_line(break_: str):
+    refused(experiment_from, {"name": "a", f"ta{break_}sk": {}}, "some.yaml", match="some.yaml")
+    refused(experiment_from, {"name": "a", "train": {f"a{break_}" * 100: 1}}, "some.yaml", match="some.yaml")
