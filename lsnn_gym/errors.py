@@ -45,9 +45,13 @@ class NotFiniteError(ArithmeticError):
 
 
 def shortened(text: str, length: int = 60) -> str:
-    """Return ``text`` on one line, cut to a readable length: what is refused may be megabytes long."""
-    text = " ".join(text[: 4 * length].splitlines())
+    """Return ``text``, cut to a readable length: what is refused may be megabytes long."""
     return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def one_line(text: object, length: int = 300) -> str:
+    """Return a text, or what an error says, without line breaks and cut to a readable length."""
+    return shortened(" ".join(str(text).split()), length)
 
 
 def nearest(name: object, candidates: Iterable[str]) -> str | None:

@@ -26,7 +26,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from lsnn_gym.errors import UserError, shortened, unknown
+from lsnn_gym.errors import UserError, one_line, shortened, unknown
 from lsnn_gym.recurrent import NetworkSettings, SpikingRNN
 from lsnn_gym.synapses import Synapses
 
@@ -78,13 +78,13 @@ def from_nir(graph: nir.NIRGraph) -> SpikingRNN:
         )
     if _whole_number(told.get("version")) != METADATA_VERSION:
         raise UserError(
-            f"the metadata {METADATA!r} has version {shortened(str(told.get('version')))}: expected {METADATA_VERSION}"
+            f"the metadata {METADATA!r} has version {one_line(told.get('version'), 60)}: expected {METADATA_VERSION}"
         )
     try:
         settings = NetworkSettings.model_validate_json(told["settings"])
     except (KeyError, ValidationError) as error:
         raise UserError(
-            f"the settings in the metadata {METADATA!r} cannot be used: {_one_line(error)}"
+            f"the settings in the metadata {METADATA!r} cannot be used: {one_line(error)}"
         ) from error
     if told.get("form") not in get_args(Form):
         raise UserError(
@@ -102,7 +102,7 @@ def from_nir(graph: nir.NIRGraph) -> SpikingRNN:
         network = SpikingRNN(settings, delays[0].shape[1], torch.Generator().manual_seed(0)).to(dtype)
         network.load_state_dict(state)
     except (RuntimeError, ValueError, TypeError, OverflowError) as error:
-        raise UserError(f"the graph does not fit its metadata {METADATA!r}: {_one_line(error)}") from error
+        raise UserError(f"the graph does not fit its metadata {METADATA!r}: {one_line(error)}") from error
     return network
 
 
@@ -129,7 +129,7 @@ def _read_state(told: Any) -> dict[str, Tensor]:
             state[name] = torch.as_tensor(array)
         except (TypeError, ValueError, OverflowError) as error:
             raise UserError(
-                f"the metadata {METADATA!r} has {shortened(str(name))!r} that are no numbers: {_one_line(error)}"
+                f"the metadata {METADATA!r} has {shortened(str(name))!r} that are no numbers: {one_line(error)}"
             ) from error
     return state
 
@@ -353,10 +353,6 @@ def _weight_of(graph: Any, name: str, shape: tuple[int, ...]) -> Array:
             f"the graph has {found} at {name!r}: expected weights of shape {shape}, as its metadata says"
         )
     return weight
-
-
-def _one_line(error: Exception) -> str:
-    return shortened(" ".join(str(error).split()), 500)
 
 
 def _array(values: Tensor) -> Array:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from lsnn_gym.errors import UserError, nearest, shortened
+from lsnn_gym.errors import UserError, nearest, one_line, shortened
 
 _BOOL = re.compile(r"^(?:yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)$")
 _INT = re.compile(r"^[-+]?[0-9][0-9_]*$")
@@ -101,9 +101,9 @@ def parse_yaml(text: str, source: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f", line {mark.line + 1}" if mark is not None and "\n" in text else ""
-        raise UserError(f"{source}{place}: {_told(error.problem or str(error))}") from None
+        raise UserError(f"{source}{place}: {one_line(error.problem or str(error))}") from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # numbers of characters may be too large
-        raise UserError(f"{source}: {_told(str(error))}") from None
+        raise UserError(f"{source}: {one_line(str(error))}") from None
     except RecursionError:
         raise UserError(f"{source}: nested too deeply") from None
 
@@ -152,12 +152,3 @@ def show(value: Any) -> str:
     """Show a value as the user would write it, cut to a readable length."""
     text = repr(value) if isinstance(value, str) else json.dumps(value, default=str)
     return shortened(text)
-
-
-def _told(problem: str) -> str:
-    return shortened(one_line(problem), 300)
-
-
-def one_line(text: str) -> str:
-    """Return a text without line breaks."""
-    return " ".join(text.split())

@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from lsnn_gym.errors import UserError, nearest, shortened, unknown
-from lsnn_gym.plain_yaml import dump_yaml, one_line, parse_yaml, show
+from lsnn_gym.errors import UserError, nearest, one_line, unknown
+from lsnn_gym.plain_yaml import dump_yaml, parse_yaml, show
 
 
 class Settings(BaseModel):
@@ -101,6 +101,8 @@ def to_yaml(settings: Settings) -> str:
     return dump_yaml(plain)
 
 
+_LONGEST = 4000
+"""Of a message: lists of names are shown whole."""
 _SECTION = "a section with keys"
 _EXPECTED = {
     "int_type": "a whole number",
@@ -183,16 +185,16 @@ def _message(model: type[Settings], group: list[tuple[ErrorDetails, _Place]]) ->
     if kind in _CHOICES and isinstance(value, str) and choices:
         return unknown(place.key, value, choices)
     if kind in {"value_error", "assertion_error"}:
-        text = one_line(re.sub(r"^(Value error|Assertion failed), ", "", detail["msg"]))
+        text = one_line(re.sub(r"^(Value error|Assertion failed), ", "", detail["msg"]), _LONGEST)
         if isinstance(value, dict):
             return f"{place.key}: {text}" if place.key else text
         return f"{place.key} is {show(value)}: {text}"
     expected = [_expected(other) for other, _ in group]
     known = [text for text in dict.fromkeys(expected) if text]
     if not place.key:
-        return one_line(detail["msg"])
+        return one_line(detail["msg"], _LONGEST)
     if not known:
-        return f"{place.key} is {show(value)}: {one_line(detail['msg'])}"
+        return f"{place.key} is {show(value)}: {one_line(detail['msg'], _LONGEST)}"
     return f"{place.key} is {show(value)}, expected {' or '.join(known)}"
 
 
@@ -201,7 +203,7 @@ def _expected(detail: ErrorDetails) -> str:
     if known:
         return known
     start = "Input should be "
-    return one_line(detail["msg"].removeprefix(start)) if detail["msg"].startswith(start) else ""
+    return one_line(detail["msg"].removeprefix(start), _LONGEST) if detail["msg"].startswith(start) else ""
 
 
 def _tag_message(detail: ErrorDetails, place: _Place) -> str:
@@ -240,7 +242,7 @@ def _locate(model: type[Settings], loc: tuple[int | str, ...]) -> _Place:
             annotation = _choose(members, str(part))
             continue
         section = annotation
-        keys.append(shortened(str(part)))
+        keys.append(one_line(part, 60))
         annotation = _child(members[0], part) if members else None
     return _Place(".".join(keys), annotation, section)
 

@@ -8,7 +8,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from lsnn_gym.errors import UserError, shortened
+from lsnn_gym.errors import UserError, one_line
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -29,7 +29,7 @@ def parse_tensors(content: bytes, path: Path) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load(content)
     except SafetensorError as error:
-        raise UserError(f"{path} is cut off or no safetensors file: {_one_line(error)}") from error
+        raise UserError(f"{path} is cut off or no safetensors file: {one_line(error)}") from error
     except KeyError as error:
         raise UserError(f"{path} has tensors of type {error}, which PyTorch has not") from error
     except (
@@ -38,8 +38,4 @@ def parse_tensors(content: bytes, path: Path) -> dict[str, Tensor]:
         OverflowError,
         ValueError,
     ) as error:  # empty tensors of more than 2^63 rows
-        raise UserError(f"{path} has a tensor of a shape that cannot be: {_one_line(error)}") from error
-
-
-def _one_line(error: Exception) -> str:
-    return shortened(" ".join(str(error).split()), 200)
+        raise UserError(f"{path} has a tensor of a shape that cannot be: {one_line(error)}") from error

@@ -39,7 +39,7 @@ from lsnn_gym.agents.sb3.plain_json import (
     find_class,
 )
 from lsnn_gym.atomic import cannot_write, write_atomically
-from lsnn_gym.errors import UserError, shortened
+from lsnn_gym.errors import UserError, one_line, shortened
 from lsnn_gym.tensor_files import read_tensors
 
 FORMAT = "lsnn_gym-policy"
@@ -207,7 +207,7 @@ def _rebuilt(config: Mapping[str, Any], classes: Collection[type]) -> BasePolicy
         with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and then replaced
             return kind(**arguments)
     except _MAKING_ERRORS as error:
-        what = f"{type(error).__name__}: {shortened(' '.join(str(error).split()), 300)}"
+        what = f"{type(error).__name__}: {one_line(error)}"
         raise UserError(f"{name} cannot be made with the arguments of the config: {what}") from error
 
 

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 
 from tqdm import tqdm
 
-from lsnn_gym.errors import NotFiniteError, UserError, shortened
+from lsnn_gym.errors import NotFiniteError, UserError, one_line
 from lsnn_gym.training.allocator import keep_freed_memory
 from lsnn_gym.training.checkpoint import (
     Checkpoint,
@@ -91,7 +91,7 @@ def resume(trainer: Trainer, run: RunFolder) -> int:
             trainer.restore(checkpoint)
         except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
             # Made by hand, with checksums that are right: each trainer's own part is then of some other kind.
-            told = shortened(f"{type(error).__name__}: {' '.join(str(error).split())}", 200)
+            told = one_line(f"{type(error).__name__}: {error}", 200)
             raise UserError(f"{path} is not laid out as this run's checkpoints: {told}") from error
         if writes() and _METRICS in checkpoint.scalars:
             # Later lines are written again; whatever became of them must not stop the run.
