@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from lsnn_gym.atomic import cannot_write, write_atomically
-from lsnn_gym.errors import UserError, shortened
+from lsnn_gym.errors import UserError, last_line, shortened
 from lsnn_gym.experiment import Experiment, config_path, experiment_from, experiment_of, family_of
 from lsnn_gym.folder_lock import holding
 from lsnn_gym.pictures import CurveGroup, TradePoint, comparison_curves, trade_off
@@ -211,7 +211,7 @@ def _train(planned_run: PlannedRun, environment: Mapping[str, str]) -> PlannedRu
     command = [sys.executable, "-m", "lsnn_gym.cli", "train", "--resume", str(path), "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        reason = last_line(done.stderr)
         raise UserError(f"{path}: training ended with status {done.returncode}: {reason}")
     return planned_run
 

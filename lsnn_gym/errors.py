@@ -54,6 +54,11 @@ def one_line(text: object, length: int = 300) -> str:
     return shortened(" ".join(str(text).split()), length)
 
 
+def last_line(told: str) -> str:
+    """Return the last line that a process wrote before it failed, where Python says what was wrong."""
+    return (told.strip().splitlines() or ["no message"])[-1]
+
+
 def nearest(name: object, candidates: Iterable[str]) -> str | None:
     """Return the candidate most like ``name``, or None where none is near."""
     found = difflib.get_close_matches(shortened(str(name), 200), list(candidates), n=1, cutoff=0.5)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from lsnn_gym.atomic import cannot_write
-from lsnn_gym.errors import UserError
+from lsnn_gym.errors import UserError, last_line
 from lsnn_gym.experiment import Experiment, config_path, experiment_from, family_of
 from lsnn_gym.plain_yaml import read_yaml
 from lsnn_gym.settings import Settings, apply_overrides, assign, to_yaml, validate
@@ -291,7 +291,7 @@ def _objective(plan: Plan, trial: optuna.Trial) -> float:
         # In a process of its own: its memory, threads and faults are its own too.
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         if ended.returncode:
-            reason = (ended.stderr.strip().splitlines() or ["no message"])[-1]
+            reason = last_line(ended.stderr)
             raise UserError(f"{run.path}: training ended with status {ended.returncode}: {reason}")
         figure = read_results(run).get(plan.figure)
         if not isinstance(figure, int | float) or not math.isfinite(figure):

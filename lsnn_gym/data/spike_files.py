@@ -26,7 +26,7 @@ from lsnn_gym.data.checksums import Problem
 from lsnn_gym.data.data_set import NotDownloadable
 from lsnn_gym.data.extras import need
 from lsnn_gym.data.hdf5_layouts import REFUSED, SpikeTrains
-from lsnn_gym.errors import UserError, shortened, unknown
+from lsnn_gym.errors import UserError, last_line, shortened, unknown
 
 _LONGEST_S = 600.0
 _CALL = "import sys; from lsnn_gym.data.hdf5_layouts import run; run(*sys.argv[1:])"
@@ -111,8 +111,8 @@ def _in_another_process(
     if ended.returncode != 0:
         code = ended.returncode
         how = signal.Signals(-code).name if code < 0 else f"status {code}"
-        last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
-        raise UserError(f"{path}: damaged: the process that read it ended by {how}: {shortened(last)}")
+        reason = shortened(last_line(ended.stderr))
+        raise UserError(f"{path}: damaged: the process that read it ended by {how}: {reason}")
 
 
 @dataclass(frozen=True)
