@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from lsnn_gym.agents.actor_critic import ActorCritic, Draws
 from lsnn_gym.cores import CoreOutput, LSNNCore, LSNNState
 from lsnn_gym.lanes import Share
+from lsnn_gym.neurons import decay
 from lsnn_gym.readouts import LeakyReadout
 from lsnn_gym.recurrent import ActingState
 
@@ -54,6 +56,7 @@ class Actor:
         self.share = share
         self.deterministic = deterministic
         self._generator = generator
+        self._ahead = DrawnAhead(agent, share, generator)
         self._state = agent.acting_state(batch_size)
         self._going_on = torch.zeros(1, batch_size, device=generator.device)
         self._start = torch.ones_like(self._going_on)
@@ -65,7 +68,7 @@ class Actor:
         agent = self.agent
         place = len(self._acts) % _DRAWN_AT_ONCE
         if place == 0:
-            self._draws.append(draw_ahead(agent, self.share, self._generator))
+            self._draws.append(self._ahead.draw())
         uniform, noise, normal = self._drawn(slice(place, place + 1))
         seen = torch.tensor(observation, dtype=torch.float32, device=self._generator.device)[None]
         inputs = agent.encode(seen, uniform)
@@ -130,7 +133,7 @@ class NumpyActor:
         self.share = share
         self.deterministic = deterministic
         self._core = agent.core
-        self._generator = generator
+        self._ahead = DrawnAhead(agent, share, generator)
         self._network = state
         self._encoder = _NumpyEncoder(agent)
         self._policy = _NumpyPolicy(agent, agent.core.readout, batch_size)
@@ -152,7 +155,7 @@ class NumpyActor:
     def act(self, observation: np.ndarray) -> np.ndarray:
         """Take a step; return what to hand to the environment, ``[B, A]``."""
         if self._place == _DRAWN_AT_ONCE:
-            self._chunks.append(_Chunk(self.agent, self.share, self._generator))
+            self._chunks.append(_Chunk(self.agent, self._ahead))
             self._place = 0
         chunk, t = self._chunks[-1], self._place
         self._place += 1
@@ -192,9 +195,9 @@ class NumpyActor:
 class _Chunk:
     """Memory and random numbers for some steps."""
 
-    def __init__(self, agent: ActorCritic, share: Share, generator: torch.Generator) -> None:
-        batch_size = share.size
-        draws, normal = draw_ahead(agent, share, generator)
+    def __init__(self, agent: ActorCritic, ahead: DrawnAhead) -> None:
+        draws, normal = ahead.draw()
+        batch_size = normal.shape[1]
         network = agent.spiking_network
         self.steps = agent.steps_per_observation
         simulated = _DRAWN_AT_ONCE * self.steps
@@ -291,14 +294,42 @@ class _NumpyPolicy:
         return actions * self._scale + self._centre
 
 
-def draw_ahead(agent: ActorCritic, share: Share, generator: torch.Generator) -> tuple[Draws, Tensor]:
-    """Return the random numbers of the next steps: the agent's, and normal draws for its actions ``[T, B, A]``.
+class DrawnAhead:
+    """Random numbers of the steps to come: the agent's, and normal draws for its actions.
 
-    Those of all lanes are drawn, so that a lane's do not depend on how lanes are shared among processes.
+    Those of all lanes are drawn, so that a lane's do not depend on how lanes are shared among processes. With an
+    exploration time constant the draws for actions follow a first-order autoregression, an Ornstein-Uhlenbeck process
+    in steps of one; how probable an action was is still judged step by step.
+
+    Arguments are those of ``Actor``.
+
+    Source: Hollenstein et al., Colored noise in PPO, AAAI 2024 (there with noise of a power law).
     """
-    draws = agent.draw(_DRAWN_AT_ONCE, share.total, generator).of_lanes(share)
-    shape = (_DRAWN_AT_ONCE, share.total, agent.action_size)
-    return draws, share.of(torch.randn(shape, generator=generator, device=generator.device), 1)
+
+    def __init__(self, agent: ActorCritic, share: Share, generator: torch.Generator) -> None:
+        self._agent = agent
+        self._share = share
+        self._generator = generator
+        self._kept = float(decay(agent.settings.exploration_time_constant, 1.0))
+        self._last: Tensor | None = None
+
+    def draw(self) -> tuple[Draws, Tensor]:
+        """Return those of the next steps; the normal draws ``[T, B, A]`` are standard normal in every step."""
+        agent, share, generator = self._agent, self._share, self._generator
+        draws = agent.draw(_DRAWN_AT_ONCE, share.total, generator).of_lanes(share)
+        shape = (_DRAWN_AT_ONCE, share.total, agent.action_size)
+        normal = share.of(torch.randn(shape, generator=generator, device=generator.device), 1)
+        return draws, self._correlated(normal) if self._kept else normal
+
+    def _correlated(self, normal: Tensor) -> Tensor:
+        """Return draws each of which keeps some of the one before, at unchanged variance."""
+        kept, fresh = self._kept, math.sqrt(1 - self._kept**2)
+        steps = list(normal.unbind())
+        for t, drawn in enumerate(steps):
+            before = steps[t - 1] if t else self._last
+            steps[t] = drawn if before is None else kept * before + fresh * drawn
+        self._last = steps[-1]
+        return torch.stack(steps)
 
 
 def make_actor(

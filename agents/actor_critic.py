@@ -61,6 +61,11 @@ class AgentSettings(Settings):
     initial_variance: float = Field(
         default=0.5, gt=0, lt=1, description="variance of the actions at the start"
     )
+    exploration_time_constant: float = Field(
+        default=0.0,
+        ge=0,
+        description="environment steps for which the noise of actions stays alike; 0: drawn anew in every step",
+    )
     task_inference: TaskInferenceSettings | None = Field(
         default=None, description="what of the task the agent learns to tell beside acting"
     )

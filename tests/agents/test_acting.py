@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import lsnn_gym  # noqa: F401 (registers the environments)
-from lsnn_gym.agents.acting import Actor, NumpyActor, make_actor
+from lsnn_gym.agents.acting import Actor, DrawnAhead, NumpyActor, make_actor
 from lsnn_gym.agents.actor_critic import ActorCritic, AgentSettings, EncodingSettings
 from lsnn_gym.cores import LSNNState
 from lsnn_gym.engine import native
@@ -70,6 +70,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "shared variance": {"action_variance": "shared"},
     "a time constant a neuron": {"tau_readout": (1.0, 8.0)},
     "both": {"tau_readout": (1.0, 8.0), "steps_per_observation": 3},
+    "correlated exploration": {"exploration_time_constant": 5.0},
     "no noise, half steps": {"network": {"noise_std": 0.0, "dt": 0.5}, "steps_per_observation": 2},
 }
 
@@ -134,3 +135,40 @@ def test_the_quickest_actor_that_an_agent_can_have(agent, kind):
     if kind is Actor:
         with pytest.raises(ValueError, match="expected an agent with an LSNN core"):
             NumpyActor(made, Share.all_of(2), torch.Generator(), deterministic=False)
+
+
+def drawn_for_actions(agent: ActorCritic, lanes: int, parts: int) -> np.ndarray:
+    ahead = DrawnAhead(agent, Share.all_of(lanes), torch.Generator().manual_seed(1))
+    return torch.cat([ahead.draw()[1] for _ in range(parts)]).numpy()
+
+
+@pytest.mark.parametrize("time_constant", [0.0, 10.0])
+def test_exploration_stays_alike_for_its_time_constant(time_constant):
+    draws = drawn_for_actions(make_agent(exploration_time_constant=time_constant), 400, parts=5)
+    # Every step's are standard normal, the first and those where one part of the draws follows another included.
+    np.testing.assert_allclose(draws.std((1, 2)), 1, atol=0.12)
+    for lag in (1, 10, 30):
+        expected = np.exp(-lag / time_constant) if time_constant else 0.0
+        together = (draws[lag:] * draws[:-lag]).mean((1, 2))
+        np.testing.assert_allclose(together.mean(), expected, atol=0.02)
+        np.testing.assert_allclose(together, expected, atol=0.2)
+
+
+def test_exploration_does_not_depend_on_how_lanes_are_shared():
+    agent = make_agent(exploration_time_constant=5.0)
+    whole = drawn_for_actions(agent, LANES, parts=2)
+    for first in range(0, LANES, 2):
+        ahead = DrawnAhead(agent, Share(LANES, first, 2), torch.Generator().manual_seed(1))
+        part = torch.cat([ahead.draw()[1] for _ in range(2)]).numpy()
+        np.testing.assert_array_equal(part, whole[:, first : first + 2])
+
+
+@torch.no_grad()
+def test_what_is_known_of_the_policy_does_not_depend_on_how_it_explores():
+    white, correlated = (make_agent(exploration_time_constant=each) for each in (0.0, 5.0))
+    for kind in (Actor, NumpyActor) if native.unavailable is None else (Actor,):
+        (_, first, _), (_, second, _) = (act(kind, agent) for agent in (white, correlated))
+        # What is seen here does not follow from what was done, so that the policies' means are the same.
+        assert torch.equal(first.output.values, second.output.values)
+        assert not torch.equal(first.actions, second.actions)
+        torch.testing.assert_close(first.actions[0], second.actions[0])
