@@ -61,6 +61,7 @@ MEASURES = {
     "recall_error": Measure("recall error", 100.0, 1, " %", "lower"),
     "error": Measure("squared error", 1.0, 4, "", "lower"),
     "error_share": Measure("squared error, of the targets' variance", 100.0, 2, " %", "lower"),
+    "error_over_maml": Measure("squared error, of MAML's", 100.0, 1, " %", "lower"),
     "goals_per_episode": Measure("goals an episode", 1.0, 2, "", "higher"),
     "first_latency": Measure("steps to the first goal", 1.0, 1, "", "lower"),
     "later_latency": Measure("steps to later goals", 1.0, 1, "", "lower"),
@@ -78,14 +79,21 @@ MEASURES = {
 def measure_of(key: str) -> Measure:
     """Return how the figure ``key`` is written; of a nested one, ``references.oracle.error``, with its owner's name.
 
+    The last part may be a number of examples, as in ``error_over_maml.5``.
+
     Raises:
         UserError: No such figure is known.
     """
     *owners, name = key.split(".")
+    examples = ""
+    if name.isdecimal() and owners:
+        examples, name = name, owners.pop()
     if name not in MEASURES:
         raise UserError(unknown("figure", name, MEASURES))
     owner = ", ".join(each.replace("_", " ") for each in owners if each != "references")
     measure = MEASURES[name]
+    if examples:
+        measure = measure._replace(label=f"{measure.label}, after {examples} examples")
     return measure._replace(label=f"{measure.label}: {owner}") if owner else measure
 
 

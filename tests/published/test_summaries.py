@@ -14,6 +14,7 @@ import yaml
 
 from lsnn_gym.comparison import load_comparison, plan
 from lsnn_gym.errors import UserError
+from lsnn_gym.published.measures import measure_of
 from lsnn_gym.published.page import pages
 from lsnn_gym.published.summaries import read_summaries
 from lsnn_gym.training.metrics import read_metrics
@@ -278,3 +279,22 @@ def test_outside_of_a_checkout_one_line_says_what_is_missing(tmp_path: Path, cap
     assert "unknown row 'mace': did you mean 'maze'?" in refusal(
         capsys, "results", "add", str(tmp_path), "--row=mace", f"--docs={docs}"
     )
+
+
+@pytest.mark.parametrize(
+    ("key", "label"),
+    [
+        ("error_share", "squared error, of the targets' variance"),
+        ("references.maml.error_share", "squared error, of the targets' variance: maml"),
+        ("error_over_maml.5", "squared error, of MAML's, after 5 examples"),
+        ("transfer.error_over_maml.10", "squared error, of MAML's, after 10 examples: transfer"),
+    ],
+)
+def test_figures_say_whose_they_are_and_after_how_many_examples(key, label):
+    assert measure_of(key).label == label
+
+
+@pytest.mark.parametrize("key", ["5", "error_over_mmal.5", "error_over_maml.five"])
+def test_figures_that_are_not_known_are_refused(key):
+    with pytest.raises(UserError, match="unknown figure"):
+        measure_of(key)
