@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from gymnasium.vector import VectorEnv
@@ -24,10 +23,6 @@ from lsnn_gym.training.optimization import connections, make_checkpoint, restore
 
 Summary = Callable[[Trajectory], Figures]
 """A summary turns collected episodes into figures of merit; NaN and None stand for no figure."""
-
-
-_KL_FACTOR = "kl_rate_factor"
-"""Of the learning rate by the divergence, in a checkpoint."""
 
 
 class TrainSettings(Settings):
@@ -108,16 +103,15 @@ class MetaRLTrainer:
         everywhere = of_all_ranks(trajectory)
         figures |= self._summarise(everywhere)
         figures |= general_figures(everywhere)
-        figures["learning_rate"] = self.ppo.learning_rate(iteration)
         figures |= self.ppo.update(trajectory, iteration, self._generator, self.share)
         figures |= connections(self.ppo.optimizer)
+        figures["learning_rate"] = self.ppo.learning_rate(iteration)
         self.finished_iterations += 1
         return figures
 
     def checkpoint(self) -> Checkpoint:
         """Return everything needed to go on from here."""
-        made = make_checkpoint(self.finished_iterations, self.agent, self.ppo.optimizer)
-        return replace(made, scalars={**made.scalars, _KL_FACTOR: self.ppo.rate_factor})
+        return make_checkpoint(self.finished_iterations, self.agent, self.ppo.optimizer)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from ``checkpoint``.
@@ -126,7 +120,6 @@ class MetaRLTrainer:
             UserError: If it belongs to another agent or optimiser.
         """
         restore_checkpoint(checkpoint, self.agent, self.ppo.optimizer)
-        self.ppo.rate_factor = float(checkpoint.scalars.get(_KL_FACTOR, 1.0))  # older ones have none
         self.finished_iterations = checkpoint.iteration
 
 

@@ -16,10 +16,6 @@ from lsnn_gym.training.distributed import global_mean, global_rate_loss, mean_fi
 from lsnn_gym.training.finite import Watched
 from lsnn_gym.training.optimization import decayed, make_optimizer, set_learning_rate, step
 
-_TARGET_BOUND = 1.5
-_RATE_CHANGE = 1.3
-_LARGEST_RATE_FACTOR = 10.0
-
 
 class PPOSettings(Settings):
     """Loss and optimisation of one iteration."""
@@ -47,11 +43,6 @@ class PPOSettings(Settings):
     target_rate: float = Field(default=10.0, ge=0, description="firing rate aimed at, in Hz")
     max_gradient_norm: float | None = Field(
         default=None, gt=0, description="gradients are scaled down to this norm"
-    )
-    target_kl: float | None = Field(
-        default=None,
-        gt=0,
-        description="divergence that an iteration's updates are to make: the learning rate follows, up to ten times",
     )
 
 
@@ -152,25 +143,10 @@ class PPO:
             wiring=agent.network_settings.wiring.kind,
             seed=rewiring_seed,
         )
-        self.rate_factor: float = 1.0
 
     def learning_rate(self, iteration: int) -> float:
-        """Return the learning rate of ``iteration``, counted from 0, if it is the next."""
-        return decayed(self.settings, iteration) * self.rate_factor
-
-    def follow_target(self, divergence: float) -> None:
-        """Change the learning rate of the iterations to come, if the target was missed by half or more.
-
-        Source: Schulman et al., 2017, section 4, by whose bounds a penalty is changed; of the learning rate, Rudin et
-        al., Learning to walk in minutes, 2021.
-        """
-        target = self.settings.target_kl
-        if target is None:
-            return
-        if divergence > target * _TARGET_BOUND:
-            self.rate_factor = max(self.rate_factor / _RATE_CHANGE, 1 / _LARGEST_RATE_FACTOR)
-        elif divergence < target / _TARGET_BOUND:
-            self.rate_factor = min(self.rate_factor * _RATE_CHANGE, _LARGEST_RATE_FACTOR)
+        """Return the learning rate of ``iteration``, counted from 0."""
+        return decayed(self.settings, iteration)
 
     def update(
         self,
@@ -217,9 +193,7 @@ class PPO:
                 steps += 1
                 for name, value in figures.items():
                     sums[name] = sums.get(name, 0.0) + value
-        means = mean_figures({name: value / steps for name, value in sums.items()})
-        self.follow_target(means["approximate_kl"])
-        return means
+        return mean_figures({name: value / steps for name, value in sums.items()})
 
     def _groups(self, num_episodes: int, generator: torch.Generator) -> list[Tensor]:
         order = torch.randperm(num_episodes, generator=generator, device=generator.device)

@@ -90,7 +90,7 @@ def bench_scaling(repetitions: int, threads: int | None, as_json: bool, out: Pat
 
 
 @bench.command("training")
-@click.argument("config", default="water-maze")
+@click.argument("config", default="water-maze-paper")
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override a key of the config.")
 @click.option("--repetitions", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a line.")

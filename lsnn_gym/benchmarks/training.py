@@ -16,7 +16,7 @@ from lsnn_gym.training.allocator import keep_freed_memory
 
 
 def benchmark_iteration(
-    config: str = "water-maze", repetitions: int = 3, overrides: tuple[str, ...] = ()
+    config: str = "water-maze-paper", repetitions: int = 3, overrides: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """Measure iterations of an experiment: whole episodes collected, and all their gradient steps.
 

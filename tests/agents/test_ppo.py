@@ -121,45 +121,6 @@ def test_learning_rate_is_halved_as_the_paper_has_it():
     assert rates == [0.01, 0.01, 0.005, 0.0025]
 
 
-@pytest.mark.parametrize(
-    ("target", "after"),
-    [
-        (None, 1.0),
-        (1e3, 1.3),
-        (1e-9, 1 / 1.3),
-        ("met", 1.0),
-        ("below by a half", 1.0),
-        ("above by a half", 1.0),
-    ],
-)
-def test_the_learning_rate_follows_the_divergence(target, after):
-    env = make_env()
-    stored = collect_episodes(make_agent(env), env, torch.Generator().manual_seed(0), 0)
-
-    def updated(target_kl: float | None) -> tuple[PPO, dict[str, float]]:
-        ppo = PPO(make_agent(env), PPOSettings(epochs=2, target_kl=target_kl))
-        return ppo, ppo.update(stored, 0, torch.Generator().manual_seed(0))
-
-    if isinstance(target, str):
-        _, figures = updated(None)
-        assert figures["approximate_kl"] > 1e-6
-        target = (
-            figures["approximate_kl"]
-            * {"met": 1, "below by a half": 1 / 1.49, "above by a half": 1.49}[target]
-        )
-    ppo, _ = updated(target)
-    assert ppo.learning_rate(1) == pytest.approx(0.01 * after)
-
-
-@pytest.mark.parametrize("divergence", [0.0, 1e6])
-def test_the_learning_rate_does_not_follow_without_end(divergence):
-    env = make_env()
-    ppo = PPO(make_agent(env), PPOSettings(target_kl=0.02))
-    for _ in range(20):
-        ppo.follow_target(divergence)
-    assert ppo.learning_rate(0) == pytest.approx(0.01 * (0.1 if divergence else 10))
-
-
 @pytest.mark.parametrize("minibatches", [1, 3])
 def test_an_update_raises_the_probability_of_what_was_better(minibatches):
     env = make_env()
