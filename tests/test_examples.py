@@ -37,6 +37,11 @@ def test_water_maze_loaded_and_filmed(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("name", "arguments", "said"),
     [
+        (
+            "recurrent_ppo_water_maze",
+            ["--cells", "lstm", "--steps", "1600", "--mazes", "4"],
+            "goals_per_episode",
+        ),
         ("hidden_velocities", ["--steps", "1024", "--episodes", "1"], "MlpLstmPolicy: return"),
         ("ppo_spiking_features", ["--steps", "256", "--episodes", "2"], "spiking: return"),
         ("dqn_and_sac", ["--steps", "20", "--episodes", "1"], "SAC: return"),
