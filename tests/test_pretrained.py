@@ -14,6 +14,7 @@ from lsnn_gym import pretrained
 from lsnn_gym.agents.actor_critic import ActorCritic
 from lsnn_gym.errors import UserError
 from lsnn_gym.experiment import experiment_of, load_experiment
+from lsnn_gym.families.family import newest_checkpoint
 from lsnn_gym.published.measures import figure_in
 from lsnn_gym.published.publishing import LIMIT_BYTES, judge_alone, publish
 from lsnn_gym.published.repeating import parsed
@@ -29,7 +30,7 @@ NAMES = pretrained.names()
 
 
 def test_the_water_maze_and_regression_are_there():
-    assert {"water-maze", "regression"} <= set(NAMES)
+    assert {"water-maze", "water-maze-full", "regression"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -84,7 +85,8 @@ def test_load_gives_the_network_with_its_weights(name: str, kind: type):
     kept = safetensors.torch.load_file(pretrained.folder_of_all() / name / pretrained.WEIGHTS_FILE)
     state = network.state_dict()
     assert state.keys() == kept.keys()
-    assert all(torch.equal(state[key], each) for key, each in kept.items())
+    # Small whole numbers are kept in one byte.
+    assert all(torch.equal(state[key], each.to(state[key].dtype)) for key, each in kept.items())
 
 
 def test_all_of_them_are_small_and_none_is_a_pickle():
@@ -145,6 +147,13 @@ def test_a_run_is_published_and_judged_as_before(tmp_path: Path, monkeypatch):
     card = pretrained.card("tiny")
     assert set(card.figures) == {"firing_rate_hz"}
     assert "--set network.regular_neurons=6" in card.command
+    original = newest_checkpoint(folder).model
+    kept = safetensors.torch.load_file(tmp_path / "networks" / "tiny" / pretrained.WEIGHTS_FILE)
+    assert any(kept[key].dtype != each.dtype for key, each in original.items())
+    loaded = pretrained.load("tiny").state_dict()
+    for key, each in original.items():
+        assert loaded[key].dtype == each.dtype
+        assert torch.equal(loaded[key], each)
     with pretrained.run_folder("tiny") as copied:
         found = judge_alone(copied, experiment_of(copied), 0)
     assert found["firing_rate_hz"] == pytest.approx(summary.figures["firing_rate_hz"], rel=1e-6)

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
+from torch import Tensor
 
 from lsnn_gym.atomic import cannot_write, write_atomically
 from lsnn_gym.errors import UserError
@@ -65,7 +67,7 @@ def publish(
     files = {
         CONFIG_FILE: to_yaml(experiment).encode(),
         WEIGHTS_FILE: safetensors.torch.save(
-            {key: each.contiguous() for key, each in checkpoint.model.items()}
+            {key: _narrow(each).contiguous() for key, each in checkpoint.model.items()}
         ),
     }
     for path in sorted((run.path / REFERENCES).glob("*.safetensors")):
@@ -132,6 +134,14 @@ def judge_alone(run: RunFolder, experiment: Experiment, number: int) -> dict[str
     changes = {key: value for key, value in _ALONE.items() if key in type(evaluate).model_fields}
     evaluate = evaluate.model_copy(update={**changes, "seed": evaluate.seed + number})
     return family_of(experiment).evaluate(run, experiment.model_copy(update={"evaluate": evaluate}))
+
+
+def _narrow(tensor: Tensor) -> Tensor:
+    """Return small whole numbers, as signs and delays are, as int8: loaded, they get back the type that they had."""
+    if tensor.is_complex():
+        return tensor
+    small = tensor.clamp(-128, 127).to(torch.int8)
+    return small if torch.equal(small.to(tensor.dtype), tensor) else tensor
 
 
 def _check_size(folder: Path, files: Mapping[str, bytes]) -> None:
