@@ -24,7 +24,7 @@ from tests.command_line import run
 DOCS = Path(__file__).parents[2] / "docs"
 ENTRIES = entries(DOCS)
 SUMMARIES = [(entry.row, summary) for entry in ENTRIES for summary in entry.summaries]
-LIMIT_BYTES = 1_000_000
+LIMIT_BYTES = 2_500_000
 
 
 def test_the_committed_page_is_what_the_command_writes(capsys):
