@@ -255,6 +255,8 @@ def _alike(found: Any, expected: Any) -> bool:
         )
     if isinstance(expected, int | float) and not isinstance(expected, bool):
         return isinstance(found, int | float) and not isinstance(found, bool) and abs(found) < _HUGE
+    if found is None and expected is False:
+        return True  # an option that is off, as PyTorch itself has it: older checkpoints do
     return type(found) is type(expected) and found == expected
 
 

@@ -298,3 +298,18 @@ def test_reset_options_too_large_for_a_number(env_id: str, options: Any):
 def test_a_key_with_a_line_break_is_refused_in_one_line(break_: str):
     refused(experiment_from, {"name": "a", f"ta{break_}sk": {}}, "some.yaml", match="some.yaml")
     refused(experiment_from, {"name": "a", "train": {f"a{break_}" * 100: 1}}, "some.yaml", match="some.yaml")
+
+
+def test_an_option_that_is_off_may_be_none_and_one_that_is_on_may_not():
+    module, optimizer = trained()
+    made = make_checkpoint(3, module, optimizer)
+    told = made.scalars["optimizer"]
+    values = told["groups"][0]["values"]
+    assert values["amsgrad"] is False
+
+    def with_amsgrad(value: Any) -> Checkpoint:
+        group = told["groups"][0] | {"values": {**values, "amsgrad": value}}
+        return Checkpoint(3, made.model, made.training, {"optimizer": {**told, "groups": [group]}})
+
+    restore_checkpoint(with_amsgrad(None), module, optimizer)
+    refused(restore_checkpoint, with_amsgrad(True), module, optimizer, match="has amsgrad True")
