@@ -65,9 +65,10 @@ def read_results(run: RunFolder) -> dict[str, Any]:
 
 def _per_sample(timing: list[dict[str, Any]]) -> dict[str, float]:
     found = {}
-    samples = sum(record.get("samples", 0) for record in timing)
+    learnt = [record for record in timing if "learning_seconds" in record]  # those of older releases had none
+    samples = sum(record.get("samples", 0) for record in learnt)
     if samples:
-        found["seconds_per_sample"] = sum(record["learning_seconds"] for record in timing) / samples
+        found["seconds_per_sample"] = sum(record["learning_seconds"] for record in learnt) / samples
     memory = [record["memory_per_sample_bytes"] for record in timing if "memory_per_sample_bytes" in record]
     if memory:
         found["memory_per_sample_bytes"] = max(memory)

@@ -49,13 +49,14 @@ def test_seconds_of_learning_are_spread_over_the_samples(tmp_path: Path):
             "memory_per_sample_bytes": 7.0,
         },
         {"iteration": 2, "seconds": 4.0, "learning_seconds": 1.0, "samples": 30},
+        {"iteration": 3, "seconds": 2.0, "samples": 5},  # of an older release, gone on with
     ]
     run.timing.write_text("".join(json.dumps(each) + "\n" for each in timing))
     write_results(run, {"accuracy": 0.5})
     found = json.loads(run.results.read_text())
     assert found["seconds_per_sample"] == 0.1
     assert found["memory_per_sample_bytes"] == 7.0
-    assert found["train_seconds"] == 9.0
+    assert found["train_seconds"] == 11.0
     run.timing.write_text('{"iteration": 1, "seconds": 5.0}\n')
     write_results(run, {})
     assert "seconds_per_sample" not in json.loads(run.results.read_text())
