@@ -138,7 +138,7 @@ def judge_alone(run: RunFolder, experiment: Experiment, number: int) -> dict[str
 
 def _narrow(tensor: Tensor) -> Tensor:
     """Return small whole numbers, as signs and delays are, as int8: loaded, they get back the type that they had."""
-    if tensor.is_complex():
+    if tensor.is_complex() or tensor.dtype is torch.bool:  # which cannot be clamped
         return tensor
     small = tensor.clamp(-128, 127).to(torch.int8)
     return small if torch.equal(small.to(tensor.dtype), tensor) else tensor
