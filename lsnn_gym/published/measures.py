@@ -60,6 +60,7 @@ MEASURES = {
     "decision_error": Measure("decision error", 100.0, 1, " %", "lower"),
     "recall_error": Measure("recall error", 100.0, 1, " %", "lower"),
     "error": Measure("squared error", 1.0, 4, "", "lower"),
+    "error_by_trial": Measure("squared error", 1.0, 4, "", "lower"),
     "error_share": Measure("squared error, of the targets' variance", 100.0, 2, " %", "lower"),
     "error_over_maml": Measure("squared error, of MAML's", 100.0, 1, " %", "lower"),
     "goals_per_episode": Measure("goals an episode", 1.0, 2, "", "higher"),

@@ -29,6 +29,7 @@ SUMMARIES = Path("results", "summaries")
 """Within the folder of documents."""
 
 _LONGEST_LIST = 8
+_KEPT_PLACES = (1, 2, 5, 10, 20, 50, 100, 200)
 _DIGITS = 7
 
 
@@ -132,14 +133,23 @@ def _environment(run: RunFolder) -> dict[str, Any]:
 
 
 def _brief(figures: Any) -> Any:
-    """Leave out long lists, and digits that nobody needs."""
+    """Thin long lists out, and leave out digits that nobody needs.
+
+    Of a long list of numbers, as errors by trial, some are kept, under their places counted from 0.
+    """
     if isinstance(figures, Mapping):
-        return {
-            key: _brief(value)
-            for key, value in figures.items()
-            if not (isinstance(value, list) and len(value) > _LONGEST_LIST)
-        }
+        short = {key: _at_places(each) if _is_long(each) else _brief(each) for key, each in figures.items()}
+        return {key: each for key, each in short.items() if each != {} or figures[key] == {}}
     return _rounded(figures)
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > _LONGEST_LIST
+
+
+def _at_places(values: list[Any]) -> dict[str, float]:
+    found = {str(place): values[place] for place in _KEPT_PLACES if place < len(values)}
+    return {place: _rounded(value) for place, value in found.items() if isinstance(value, float)}
 
 
 def _rounded(value: Any) -> Any:

@@ -87,6 +87,24 @@ def test_a_summary_has_what_the_run_has(maze: Path, tmp_path: Path):
     assert summary.curve["goals_per_episode"] == [each["goals_per_episode"] for each in metrics]
 
 
+def test_of_errors_by_trial_some_are_kept(maze: Path, tmp_path: Path):
+    shutil.copytree(maze / "1", tmp_path / "run")
+    results = json.loads((maze / "1" / "results.json").read_text())
+    by_trial = [1.0 / (trial + 1) for trial in range(60)]
+    results["error_by_trial"] = [*by_trial[:50], None, *by_trial[51:]]
+    results["references"]["lstm"] = {"error_by_trial": [None] * 5 + by_trial[:6]}
+    (tmp_path / "run" / "results.json").write_text(json.dumps(results))
+    key = "references.lstm.error_by_trial.10"
+    docs = documents(tmp_path, {"name": "maze", "config": "water-maze-smoke", "figures": {key: None}})
+    assert run("results", "add", str(tmp_path / "run"), "--row=maze", f"--docs={docs}") == 0
+    (summary,) = read_summaries(docs, "maze")
+    assert summary.figures["error_by_trial"] == {
+        str(place): _close(by_trial[place]) for place in (1, 2, 5, 10, 20)
+    }
+    assert summary.figures["references"]["lstm"] == {"error_by_trial": {"5": 1.0, "10": _close(1 / 6)}}
+    assert "| squared error, after 10 examples: lstm | – | **0.1667** |" in (docs / "results.md").read_text()
+
+
 def test_the_page_gives_mean_and_range_and_the_command_of_each_seed(maze: Path, tmp_path: Path):
     docs = documents(tmp_path, {"name": "maze", "config": "water-maze-smoke", "figures": RL_FIGURES})
     assert run("results", "add", str(maze / "1"), str(maze / "2"), "--row=maze", f"--docs={docs}") == 0
@@ -286,6 +304,7 @@ def test_outside_of_a_checkout_one_line_says_what_is_missing(tmp_path: Path, cap
     [
         ("error_share", "squared error, of the targets' variance"),
         ("references.maml.error_share", "squared error, of the targets' variance: maml"),
+        ("references.lstm.error_by_trial.10", "squared error, after 10 examples: lstm"),
         ("error_over_maml.5", "squared error, of MAML's, after 5 examples"),
         ("transfer.error_over_maml.10", "squared error, of MAML's, after 10 examples: transfer"),
     ],
