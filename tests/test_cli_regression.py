@@ -109,6 +109,21 @@ def test_evaluate_prints_errors_by_trial_of_agent_and_references(trained: Path, 
     assert lines[16].split() == ["agent", lines[16].split()[1], "%", f"{100 * share:.2f}", "%"]
 
 
+def test_references_can_be_left_out(trained: Path, tmp_path: Path, capsys):
+    alone = ["references=false", "lstm=null", "maml=null", "transfer=[]"]
+    arguments = [*SMALL, *(f"--set=evaluate.{each}" for each in alone), f"--out={tmp_path}", "--quiet"]
+    assert run("train", "sinusoid-quick", *arguments) == 0
+    folder = only_run(tmp_path)
+    figures = json.loads((folder / "results.json").read_text())
+    beside = json.loads((trained / "results.json").read_text())
+    assert figures["references"] == figures["transfer"] == {}
+    assert figures["error_by_trial"] == beside["error_by_trial"]
+    assert {path.name for path in folder.iterdir()} == FILES - {"references"}
+    capsys.readouterr()
+    assert run("evaluate", str(folder)) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:3]] == ["agent", "targets'"]
+
+
 def test_a_resumed_training_ends_as_the_undisturbed_one(trained: Path, tmp_path: Path):
     folder = tmp_path / "run"
     shutil.copytree(trained, folder)

@@ -37,7 +37,7 @@ LIMIT_BYTES = 5_000_000
 """Of all networks together."""
 
 _LICENCE = "MIT"
-_ALONE: Mapping[str, Any] = {"transfer": (), "lstm": None, "maml": None}
+_ALONE: Mapping[str, Any] = {"transfer": (), "references": False, "lstm": None, "maml": None}
 """Settings of ``evaluate`` that leave out what stands beside a network and takes long."""
 
 

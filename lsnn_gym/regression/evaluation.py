@@ -56,6 +56,9 @@ class EvaluateRegressionSettings(JudgedTrials, LearnedSettings):
     trials: int | None = Field(
         default=None, ge=2, description="of these episodes; by default as many as in training"
     )
+    references: bool = Field(
+        default=True, description="whether references are fitted to the same examples, which takes minutes"
+    )
     transfer: tuple[str, ...] | None = Field(
         default=None,
         description="families of functions it was not trained on; by default all with as many inputs",
@@ -106,7 +109,7 @@ def evaluate_regression(
         error over MAML's by number of examples; and under ``transfer`` the same figures on other families, by name.
     """
     regression = regression.model_copy(update={"trials": settings.trials or regression.trials})
-    references = {**REFERENCES, **(learned or {})}
+    references = {**(REFERENCES if settings.references else {}), **(learned or {})}
     figures = _on_family(network, regression, settings, number, references)
     if "maml" in references:
         figures["error_over_maml"] = _error_over(figures, figures["references"]["maml"])
