@@ -80,7 +80,7 @@ MEASURES = {
 def measure_of(key: str) -> Measure:
     """Return how the figure ``key`` is written; of a nested one, ``references.oracle.error``, with its owner's name.
 
-    The last part may be a number of examples, as in ``error_over_maml.5``.
+    The last part may be a number of examples, as in ``error_over_maml.5`` and ``error_by_trial.5``.
 
     Raises:
         UserError: No such figure is known.

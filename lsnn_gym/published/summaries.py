@@ -135,16 +135,16 @@ def _environment(run: RunFolder) -> dict[str, Any]:
 def _brief(figures: Any) -> Any:
     """Thin long lists out, and leave out digits that nobody needs.
 
-    Of a long list of numbers, as errors by trial, some are kept, under their places counted from 0.
+    Of a long list of numbers, as errors by trial, some are kept, under their places counted from 0; other long lists
+    are left out.
     """
-    if isinstance(figures, Mapping):
-        short = {key: _at_places(each) if _is_long(each) else _brief(each) for key, each in figures.items()}
-        return {key: each for key, each in short.items() if each != {} or figures[key] == {}}
-    return _rounded(figures)
-
-
-def _is_long(value: Any) -> bool:
-    return isinstance(value, list) and len(value) > _LONGEST_LIST
+    if not isinstance(figures, Mapping):
+        return _rounded(figures)
+    long = {
+        key: each for key, each in figures.items() if isinstance(each, list) and len(each) > _LONGEST_LIST
+    }
+    short = {key: _brief(each) for key, each in figures.items() if key not in long}
+    return short | {key: kept for key, each in long.items() if (kept := _at_places(each))}
 
 
 def _at_places(values: list[Any]) -> dict[str, float]:
