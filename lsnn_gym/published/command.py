@@ -47,20 +47,18 @@ def results(context: click.Context, docs: Path | None, check: bool) -> None:
 
 @results.command("add")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--row", "row_name", required=True, help="Of docs/results/rows.yaml.")
-@click.option("--variant", help="Of a comparison: whose runs, one for each seed.")
+@click.option("--row", "row_name", required=True, help="Of docs/results/rows.yaml; or those of a comparison.")
+@click.option("--variant", help="Of a comparison: whose runs alone, one for each seed.")
 @_docs
 def add(runs: tuple[Path, ...], row_name: str, variant: str | None, docs: Path | None) -> None:
-    """Make the summaries of RUNS, complete or stopped, or of a variant of a comparison, and write the page anew."""
+    """Make the summaries of RUNS, complete or stopped, or of a comparison's variants, and write the page anew."""
     from lsnn_gym.published.page import write_pages
-    from lsnn_gym.published.rows import documents_folder, read_rows, row_named
-    from lsnn_gym.published.runs import runs_in
+    from lsnn_gym.published.rows import documents_folder, read_rows_file
+    from lsnn_gym.published.runs import runs_of
     from lsnn_gym.published.summaries import summarise, write_summary
 
     documents = documents_folder(docs)
-    row = row_named(read_rows(documents), row_name)
-    found = [run for each in runs for run in runs_in(each, variant)]
-    for run in found:
+    for row, run in runs_of(read_rows_file(documents), row_name, runs, variant):
         click.echo(str(write_summary(documents, summarise(run, row))))
     write_pages(documents)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Discriminator, Field, Tag, field_validator
 
 import lsnn_gym
+from lsnn_gym.comparison import load_comparison
 from lsnn_gym.errors import UserError, unknown
 from lsnn_gym.plain_yaml import read_yaml
 from lsnn_gym.published.measures import measure_of
@@ -25,22 +28,16 @@ class PublishedFigure(Settings):
     text: str = Field(default="", description="what was said where it is no number, or what the number is")
 
 
-class Row(Settings):
-    """One experiment of the table."""
+class _Claim(Settings):
+    """What a row and the rows of a comparison have alike."""
 
-    name: str = Field(pattern=r"^[a-z0-9-]+$", description="folder of its summaries")
+    name: str = Field(pattern=r"^[a-z0-9-]+$", description="of a row: folder of its summaries")
     system: str = Field(description="heading in the table")
-    what: str = Field(description="the experiment in words")
     source: str = Field(default="", description="where the published figures stand")
-    config: str = Field(description="name of a config of the package")
-    set: dict[str, Any] = Field(
-        default={}, description="changes of the config, by dotted key, of a row not run"
-    )
     figures: dict[str, PublishedFigure | None] = Field(
         min_length=1, description="in the table, the first of them the row's own, with what was published"
     )
     beside: tuple[str, ...] = Field(default=(), description="further figures, in the row's section")
-    by_epoch: dict[str, float] = Field(default={}, description="published test accuracy after so many epochs")
     tried: str = Field(default="", description="where the figure falls short: what was tried")
     suspected: str = Field(default="", description="... and what is suspected")
     notes: str = Field(default="", description="what else is to be known")
@@ -57,19 +54,90 @@ class Row(Settings):
         return keys
 
 
-class Rows(Settings):
+class Row(_Claim):
+    """One experiment of the table."""
+
+    what: str = Field(description="the experiment in words")
+    config: str = Field(description="name of a config of the package")
+    set: dict[str, Any] = Field(
+        default={}, description="changes of the config, by dotted key, of a row not run"
+    )
+    by_epoch: dict[str, float] = Field(default={}, description="published test accuracy after so many epochs")
+
+
+class ComparisonRows(_Claim):
+    """A row for each of a comparison's variants; their names begin with ``name``."""
+
+    comparison: str = Field(description="name of a comparison's config of the package")
+    options: str = Field(default="", description="of the command line, with which it was run")
+    variants: dict[str, str] = Field(min_length=1, description="in words, by name in the comparison")
+
+    def row_name(self, variant: str) -> str:
+        """Return the name of a variant's row."""
+        return f"{self.name}-{re.sub('[^a-z0-9]+', '-', variant.lower())}"
+
+    def rows(self) -> Iterator[Row]:
+        """Give the rows, in their order here.
+
+        Raises:
+            UserError: The comparison has no such variant, or is of experiments that have no base.
+        """
+        comparison = load_comparison((self.comparison,), (), ())
+        changes = comparison.all_variants()
+        command = " ".join(filter(None, ("lsnn-gym compare", self.comparison, self.options)))
+        if comparison.base is None:
+            raise UserError(f"comparison {self.comparison} of row {self.name}: expected one that has a base")
+        for variant, what in self.variants.items():
+            if variant not in changes:
+                raise UserError(f"{PLACE}, row {self.name}: {unknown('variant', variant, changes)}")
+            shared = {key: getattr(self, key) for key in _Claim.model_fields}
+            own = {
+                "name": self.row_name(variant),
+                "what": what,
+                "notes": f"Variant {variant} of `{command}`. {self.notes}".strip(),
+                "config": comparison.base,
+                "set": {**changes[variant], **comparison.set},
+            }
+            yield Row.model_validate(shared | own)
+
+
+def _kind(entry: Any) -> str:
+    is_comparison = isinstance(entry, ComparisonRows) or (
+        isinstance(entry, Mapping) and "comparison" in entry
+    )
+    return (ComparisonRows if is_comparison else Row).__name__
+
+
+_Entry = Annotated[
+    Annotated[Row, Tag("Row")] | Annotated[ComparisonRows, Tag("ComparisonRows")], Discriminator(_kind)
+]
+"""Of the file: a row, or those of a comparison."""
+
+
+class RowsFile(Settings):
     """The file of all rows."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[_Entry, ...]
 
-    @field_validator("rows")
-    @classmethod
-    def _different(cls, rows: tuple[Row, ...]) -> tuple[Row, ...]:
-        names = [row.name for row in rows]
+    def all_rows(self) -> tuple[Row, ...]:
+        """Return the rows, in the order of the table.
+
+        Raises:
+            UserError: Two have one name, or a comparison has no such variant.
+        """
+        listed = [[entry] if isinstance(entry, Row) else entry.rows() for entry in self.rows]
+        found = tuple(row for rows in listed for row in rows)
+        names = [row.name for row in found]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:
-            raise ValueError(f"there are two rows named {twice!r}: expected different names")
-        return rows
+            raise UserError(f"{PLACE}: there are two rows named {twice!r}: expected different names")
+        return found
+
+    def comparison(self, name: str) -> ComparisonRows | None:
+        """Return the rows of the comparison that are named so, if there are."""
+        return next(
+            (each for each in self.rows if isinstance(each, ComparisonRows) and each.name == name), None
+        )
 
 
 def documents_folder(given: Path | None = None) -> Path:
@@ -87,13 +155,18 @@ def documents_folder(given: Path | None = None) -> Path:
     return folder
 
 
-def read_rows(documents: Path) -> tuple[Row, ...]:
-    """Return all rows, in the order of the table.
+def read_rows_file(documents: Path) -> RowsFile:
+    """Return what the file has.
 
     Raises:
-        UserError: The file cannot be read or used.
+        UserError: It cannot be read or used.
     """
-    return validate(Rows, read_yaml(documents / PLACE), str(documents / PLACE)).rows
+    return validate(RowsFile, read_yaml(documents / PLACE), str(documents / PLACE))
+
+
+def read_rows(documents: Path) -> tuple[Row, ...]:
+    """Return all rows, in the order of the table (errors as of ``read_rows_file`` and ``RowsFile.all_rows``)."""
+    return read_rows_file(documents).all_rows()
 
 
 def row_named(rows: tuple[Row, ...], name: str) -> Row:

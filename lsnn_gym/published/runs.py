@@ -1,12 +1,44 @@
-"""The runs that a folder stands for: a run, or a variant of a comparison with all its seeds."""
+"""The runs that a folder stands for: a run, or variants of a comparison with all their seeds."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from lsnn_gym.comparison import planned
 from lsnn_gym.errors import UserError, unknown
+from lsnn_gym.published.rows import Row, RowsFile, row_named
 from lsnn_gym.training.run_folder import RunFolder
+
+
+def runs_of(
+    file: RowsFile, name: str, folders: Sequence[Path], variant: str | None = None
+) -> list[tuple[Row, RunFolder]]:
+    """Return the runs in ``folders``, each with the row that it is for.
+
+    Args:
+        file: The rows.
+        name: Of a row, or of the rows of a comparison.
+        folders: Of runs or, of a comparison, its folder.
+        variant: Of a comparison; without it all that the rows have.
+
+    Raises:
+        UserError: There is no such row or run, or a variant has no complete run yet.
+    """
+    comparison = file.comparison(name)
+    if comparison is None:
+        row = row_named(file.all_rows(), name)
+        return [(row, run) for folder in folders for run in runs_in(folder, variant)]
+    rows = dict(zip(comparison.variants, comparison.rows(), strict=True))
+    if variant is not None and variant not in rows:
+        raise UserError(unknown("--variant", variant, rows))
+    return [
+        (row, run)
+        for each, row in rows.items()
+        if variant in (None, each)
+        for folder in folders
+        for run in runs_in(folder, each)
+    ]
 
 
 def runs_in(folder: Path, variant: str | None = None) -> list[RunFolder]:
