@@ -97,7 +97,7 @@ class Actor:
     def acts(self) -> Acts:
         """Return all that was done."""
         seen, inputs, actions, outputs = (list(each) for each in zip(*self._acts, strict=True))
-        values, spikes = zip(*outputs, strict=True)
+        values, spikes, _ = zip(*outputs, strict=True)
         taken = len(self._acts) * self.agent.steps_per_observation
         noise = [draws.noise for draws, _ in self._draws if draws.noise is not None]
         return Acts(

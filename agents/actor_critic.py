@@ -99,6 +99,7 @@ class PolicyOutput(NamedTuple):
         value: Predicted return ``[T, B]``.
         spikes: Of a spiking core ``[T * S, B, N]``, else None.
         told: What it infers of the task ``[T, B, K]``, or None.
+        counts: Sums of the spikes ``[N]``, if they were taken.
     """
 
     mean: Tensor
@@ -106,6 +107,7 @@ class PolicyOutput(NamedTuple):
     value: Tensor
     spikes: Tensor | None
     told: Tensor | None = None
+    counts: Tensor | None = None
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """Return actions ``[T, B, A]`` drawn from the policy."""
@@ -358,4 +360,5 @@ class ActorCritic(nn.Module):
             value[..., 0],
             output.spikes,
             told if self.told_size else None,
+            output.counts,
         )

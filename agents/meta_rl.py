@@ -17,7 +17,7 @@ from lsnn_gym.settings import Settings
 from lsnn_gym.training.auxiliary import AuxiliarySettings
 from lsnn_gym.training.checkpoint import Checkpoint
 from lsnn_gym.training.denormals import flushed_denormals
-from lsnn_gym.training.distributed import broadcast_weights, global_mean
+from lsnn_gym.training.distributed import broadcast_weights, global_firing_rate
 from lsnn_gym.training.loop import Figures
 from lsnn_gym.training.optimization import connections, make_checkpoint, restore_checkpoint
 
@@ -130,8 +130,7 @@ def general_figures(trajectory: Trajectory) -> Figures:
         "environment_steps": int(trajectory.valid.sum()),
     }
     if trajectory.spikes is not None:
-        # Spikes carry 1/dt, so their mean is a rate per ms.
-        figures["firing_rate_hz"] = float(global_mean(trajectory.spikes.mean())) * 1000
+        figures["firing_rate_hz"] = global_firing_rate(trajectory.spikes)
     return figures
 
 

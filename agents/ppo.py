@@ -111,7 +111,7 @@ def ppo_loss(
     loss = parts["policy_loss"] + settings.value_weight * parts["value_loss"]
     loss = loss - settings.entropy_weight * parts["entropy"]
     if policy.spikes is not None:
-        parts["rate_loss"] = global_rate_loss(policy.spikes, settings.target_rate, dt)
+        parts["rate_loss"] = global_rate_loss(policy.spikes, settings.target_rate, dt, policy.counts)
         loss = loss + settings.rate_weight * parts["rate_loss"]
     if task_inference is not None and policy.told is not None:
         targets = inference_targets(task_inference, batch.observations, batch.infos)

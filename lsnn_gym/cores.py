@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lsnn_gym.counts import counted
 from lsnn_gym.neurons import SpikingState, TimeConstant
 from lsnn_gym.readouts import LeakyReadout
 from lsnn_gym.recurrent import ActingState, NetworkSettings, NetworkState, SpikingRNN
@@ -18,10 +19,17 @@ from lsnn_gym.wiring import WiredMatrix, Wiring, WiringSettings, draw_wiring
 
 
 class CoreOutput(NamedTuple):
-    """Outputs ``[T, B, K]`` of T environment steps and, of a spiking core, its spikes ``[T * S, B, N]``."""
+    """What T environment steps of B networks give.
+
+    Attributes:
+        values: Outputs ``[T, B, K]``.
+        spikes: Of a spiking core ``[T * S, B, N]``, else None.
+        counts: Their sums ``[N]`` (``lsnn_gym.counts``), if they were taken.
+    """
 
     values: Tensor
     spikes: Tensor | None
+    counts: Tensor | None = None
 
 
 class RecurrentCore(nn.Module, ABC):
@@ -188,8 +196,9 @@ class LSNNCore(RecurrentCore):
         # Most calls that act are in the midst of episodes.
         reset = self._reset_before_first_step(episode_start) if episode_start.any() else None
         spikes, network = self.network(inputs.flatten(0, 1), state.network, reset, noise)
+        spikes, counts = counted(spikes)
         output, readout = self.read_out(spikes, state.readout, reset)
-        return output, LSNNState(network, readout)
+        return output._replace(counts=counts), LSNNState(network, readout)
 
     def read_out(
         self, spikes: Tensor, state: Tensor, reset: Tensor | None = None

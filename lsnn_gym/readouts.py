@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lsnn_gym.memory import pooled_like
 from lsnn_gym.neurons import TimeConstant, decay, draw_in_range
 from lsnn_gym.rules.broadcast import Feedback, broadcast_linear, stepwise_product
 from lsnn_gym.wiring import Wiring, initial_weight
@@ -26,16 +27,16 @@ class _LeakyFilter(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, by_filtered: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
-        error = by_filtered.clone()
+        error = pooled_like(by_filtered).copy_(by_filtered)
         earlier = torch.zeros_like(error[0])
         for current, kept in zip(reversed(error.unbind()), reversed(ctx.resets), strict=True):
             earlier = current.add_(earlier) * ctx.kappa
             earlier = earlier if kept is None else torch.where(kept, earlier, 0.0)
-        return error * (1 - ctx.kappa), earlier, None, None
+        return error.mul_(1 - ctx.kappa), earlier, None, None
 
 
 def _filter(values: Tensor, state: Tensor, resets: list[Tensor | None], kappa: float | Tensor) -> Tensor:
-    filtered = (1 - kappa) * values
+    filtered = torch.mul(values, 1 - kappa, out=pooled_like(values))
     for current, kept in zip(filtered.unbind(), resets, strict=True):
         state = state if kept is None else torch.where(kept, state, 0.0)
         each = isinstance(kappa, Tensor)

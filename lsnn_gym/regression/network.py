@@ -68,11 +68,13 @@ class Predictions(NamedTuple):
         values: Predictions ``[T, B]`` in units of the scaled targets, which span [-1, 1].
         spikes: Of a spiking core ``[T * S, B, N]``, 0 or 1/dt; else None.
         state: The core's after whole episodes, packed ``[B, ...]``, without a gradient; None after parts of them.
+        counts: Sums of the spikes ``[N]``, if they were taken.
     """
 
     values: Tensor
     spikes: Tensor | None
     state: Tensor | None = None
+    counts: Tensor | None = None
 
 
 class RegressionNetwork(nn.Module):
@@ -213,7 +215,8 @@ class RegressionNetwork(nn.Module):
             spikes = bernoulli_spikes(rates.repeat_interleave(self.steps, dim=0), draws.inputs, dt)
         never = spikes.new_zeros(spikes.shape[:2])
         output, state = self.core(spikes[:, None], state, never, draws.noise)
-        return Predictions(block_means(output.values, trials)[..., 0], output.spikes), state
+        values = block_means(output.values, trials)[..., 0]
+        return Predictions(values, output.spikes, counts=output.counts), state
 
     def _tensor(self, values: Any) -> Tensor:
         weight = self.encoder.preferred

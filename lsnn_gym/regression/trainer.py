@@ -14,7 +14,7 @@ from lsnn_gym.training.denormals import flushed_denormals
 from lsnn_gym.training.distributed import (
     Share,
     broadcast_weights,
-    global_mean,
+    global_firing_rate,
     global_rate_loss,
     mean_figures,
     share_of,
@@ -117,13 +117,11 @@ class RegressionTrainer:
             "simulation_steps": len(squares) * network.steps * settings.batch_size,
         }
         if predictions.spikes is not None:
-            regulated = global_rate_loss(
-                predictions.spikes, settings.target_rate, network.network_settings.dt
-            )
+            dt = network.network_settings.dt
+            regulated = global_rate_loss(predictions.spikes, settings.target_rate, dt, predictions.counts)
             loss = loss + settings.rate_weight * regulated
             figures["rate_loss"] = regulated.item()
-            # Spikes carry 1/dt, so their mean is a rate per ms.
-            figures["firing_rate_hz"] = float(global_mean(predictions.spikes.detach().mean())) * 1000
+            figures["firing_rate_hz"] = global_firing_rate(predictions.spikes, predictions.counts)
         watched = Watched(
             network,
             iteration,

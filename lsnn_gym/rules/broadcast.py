@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lsnn_gym.memory import pooled_like
+
 
 class Feedback(Enum):
     """Which weights carry errors from the readouts back to the neurons.
@@ -30,23 +32,35 @@ def stepwise_product(values: Tensor, weight: Tensor) -> Tensor:
         values: ``[T, B, N]``.
         weight: ``[K, N]``.
     """
+    if not torch.is_grad_enabled():
+        return _stepwise(values, weight)
+    return _Product.apply(values, weight, None)  # type: ignore[return-value]
+
+
+def _stepwise(values: Tensor, weight: Tensor) -> Tensor:
     return torch.bmm(values, weight.T.expand(len(values), -1, -1))
 
 
-class _Broadcast(torch.autograd.Function):
+class _Product(torch.autograd.Function):
+    """Errors go back by ``feedback``, or by ``weight`` if there is none; all steps at once, in memory used again."""
+
     @staticmethod
-    def forward(ctx: Any, values: Tensor, weight: Tensor, feedback: Tensor) -> Tensor:  # type: ignore[override]
-        ctx.save_for_backward(values, feedback)
-        return stepwise_product(values, weight)
+    def forward(ctx: Any, values: Tensor, weight: Tensor, feedback: Tensor | None) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(values, weight if feedback is None else feedback)
+        return _stepwise(values, weight)
 
     @staticmethod
     def backward(ctx: Any, by_output: Tensor):  # type: ignore[override]
         values, feedback = ctx.saved_tensors
-        _, needs_weight, needs_feedback = ctx.needs_input_grad
-        by_weight = None
+        needs_values, needs_weight, needs_feedback = ctx.needs_input_grad
+        errors = by_output.flatten(0, -2)
+        by_values = by_weight = None
+        if needs_values:
+            by_values = pooled_like(values)
+            torch.mm(errors, feedback, out=by_values.flatten(0, -2))
         if needs_weight or needs_feedback:
-            by_weight = by_output.flatten(0, -2).T @ values.flatten(0, -2)
-        return by_output @ feedback, by_weight, by_weight if needs_feedback else None
+            by_weight = errors.T @ values.flatten(0, -2)
+        return by_values, by_weight, by_weight if needs_feedback else None
 
 
 def broadcast_linear(values: Tensor, weight: Tensor, feedback: Tensor) -> Tensor:
@@ -72,4 +86,4 @@ def broadcast_linear(values: Tensor, weight: Tensor, feedback: Tensor) -> Tensor
         raise ValueError(
             f"feedback is {tuple(feedback.shape)}: expected {tuple(weight.shape)} as the weight is"
         )
-    return _Broadcast.apply(values, weight, feedback)  # type: ignore[return-value]
+    return _Product.apply(values, weight, feedback)  # type: ignore[return-value]

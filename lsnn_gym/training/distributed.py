@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from lsnn_gym.errors import UserError
 from lsnn_gym.lanes import Share
-from lsnn_gym.tasks.scoring import rate_loss, rate_penalty
+from lsnn_gym.tasks.scoring import rate_penalty
 
 _stores: Any = dist
 """Where the stores are: documented, but not marked as exported for type checkers."""
@@ -192,7 +192,9 @@ def standardised(values: Tensor, chosen: Tensor) -> Tensor:
     return (values - mean) / (variance.sqrt() + 1e-8)
 
 
-def global_rate_loss(spikes: Tensor, target_rate: float, dt: float = 1.0) -> Tensor:
+def global_rate_loss(
+    spikes: Tensor, target_rate: float, dt: float = 1.0, counts: Tensor | None = None
+) -> Tensor:
     """Return ``tasks.scoring.rate_loss`` of the lanes of all ranks: ``sum_j (rate_j - target_rate)^2``.
 
     It takes the rates of the whole batch; a mean of each rank's own loss would be another one, as it is not linear.
@@ -201,11 +203,18 @@ def global_rate_loss(spikes: Tensor, target_rate: float, dt: float = 1.0) -> Ten
         spikes: This rank's ``[T, B, N]``, 0 or 1/dt; T is the same on all ranks, B may differ or be 0.
         target_rate: In Hz.
         dt: Simulation step in ms.
+        counts: Sums of ``spikes`` over steps and lanes ``[N]``, where they are there already.
     """
-    if world_size() == 1:
-        return rate_loss(spikes, target_rate, dt)
     lanes = float(global_mean(torch.tensor(float(spikes.shape[1]))))
-    return rate_penalty(global_mean(spikes.sum(dim=(0, 1)) / (len(spikes) * lanes * dt)), target_rate)
+    sums = spikes.sum(dim=(0, 1)) if counts is None else counts
+    return rate_penalty(global_mean(sums / (len(spikes) * lanes * dt)), target_rate)
+
+
+def global_firing_rate(spikes: Tensor, counts: Tensor | None = None) -> float:
+    """Return the mean firing rate in Hz of the ranks' spikes ``[T, B, N]``, 0 or 1/dt; ``counts`` as there."""
+    # Spikes carry 1/dt, so their mean is a rate per ms.
+    mean = spikes.mean() if counts is None else counts.mean() / (spikes.shape[0] * spikes.shape[1])
+    return 1000 * float(global_mean(mean.detach()))
 
 
 def average_gradients(parameters: Sequence[Tensor], value: Tensor) -> Tensor:

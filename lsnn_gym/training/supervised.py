@@ -21,6 +21,7 @@ from lsnn_gym.training.distributed import (
     broadcast_weights,
     gather_json,
     gather_lanes,
+    global_firing_rate,
     global_mean,
     global_rate_loss,
     mean_figures,
@@ -260,10 +261,11 @@ class SupervisedTrainer:
         }
         figures |= self.task.figures(global_score(output.values.detach(), batch))
         if output.spikes is not None:
-            regulated = global_rate_loss(output.spikes, settings.target_rate, network.network_settings.dt)
+            dt = network.network_settings.dt
+            regulated = global_rate_loss(output.spikes, settings.target_rate, dt, output.counts)
             loss = loss + settings.rate_weight * regulated
             figures["rate_loss"] = regulated.item()
-            figures["firing_rate_hz"] = float(global_mean(output.spikes.detach().mean())) * 1000
+            figures["firing_rate_hz"] = global_firing_rate(output.spikes, output.counts)
         if settings.matching_weight and network.encoder is not None:
             matching = mean_of(network.encoder.matching_losses(encoded, batch.targets), empty=0.0)
             loss = loss + settings.matching_weight * matching

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from lsnn_gym.engine import choose_engine, native, reference
 from lsnn_gym.engine.native import library
-from lsnn_gym.engine.native.memory import SMALLEST, BlockPool
 from lsnn_gym.errors import UserError
+from lsnn_gym.memory import SMALLEST, BlockPool
 from lsnn_gym.neurons import CELL_MODELS, LSNN, CellModel, NeuronParameters, SpikingState
 
 pytestmark = pytest.mark.skipif(native.unavailable is not None, reason=str(native.unavailable))

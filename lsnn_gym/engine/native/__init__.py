@@ -15,8 +15,8 @@ from torch import Tensor
 
 from lsnn_gym.engine import reference
 from lsnn_gym.engine.native import library
-from lsnn_gym.engine.native.memory import POOL
 from lsnn_gym.engine.native.session import Session
+from lsnn_gym.memory import POOL
 from lsnn_gym.neurons import LSNN, CellModel, NeuronParameters, SpikingState
 
 unavailable: str | None

@@ -73,3 +73,11 @@ def _new_block(size: int) -> mmap.mmap:
 
 
 POOL = BlockPool()
+"""Of this process."""
+
+
+def pooled_like(tensor: Tensor) -> Tensor:
+    """Return an uninitialised tensor of the shape, type and device of ``tensor``, from the pool if it can be."""
+    if tensor.device.type != "cpu":
+        return torch.empty_like(tensor, memory_format=torch.contiguous_format)
+    return POOL.empty(tuple(tensor.shape), tensor.dtype)
