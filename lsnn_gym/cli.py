@@ -166,6 +166,9 @@ def render(run: Path | None, pretrained: str | None, out: Path | None, seed: int
 @click.argument("configs", nargs=-1)
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change a setting of all variants.")
 @click.option("--seeds", help="Instead of the comparison's own, e.g. 1,2,3.")
+@click.option(
+    "--variant", "variants", multiple=True, metavar="NAME", help="Only this one, and others named so."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the comparison; runs/ by default.")
 @click.option(
     "--resume", type=click.Path(path_type=Path), metavar="DIR", help="Go on with a stopped comparison."
@@ -176,6 +179,7 @@ def compare(
     configs: tuple[str, ...],
     overrides: tuple[str, ...],
     seeds: str | None,
+    variants: tuple[str, ...],
     out: Path | None,
     resume: Path | None,
     jobs: int,
@@ -190,7 +194,7 @@ def compare(
     from lsnn_gym.comparison import load_comparison, markdown_table, plan, planned, train_all, write_report
 
     if resume is not None:
-        if configs or overrides or seeds or out:
+        if configs or overrides or seeds or variants or out:
             raise UserError("--resume goes on with the comparison's own plan: leave out the rest")
         folder, runs = resume, planned(resume)
     elif not configs:
@@ -199,7 +203,8 @@ def compare(
         )
     else:
         comparison = load_comparison(configs, overrides, _seeds(seeds))
-        folder, runs = plan(comparison, out or Path("runs"))
+        chosen = comparison.only(variants) if variants else comparison
+        folder, runs = plan(chosen, out or Path("runs"))
     click.echo(
         f"{folder}: {len(runs)} trainings; to go on after a stop: lsnn-gym compare --resume {folder}",
         err=True,

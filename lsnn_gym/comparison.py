@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from lsnn_gym.atomic import cannot_write, write_atomically
-from lsnn_gym.errors import UserError, last_line, shortened
+from lsnn_gym.errors import UserError, last_line, shortened, unknown
 from lsnn_gym.experiment import Experiment, config_path, experiment_from, experiment_of, family_of
 from lsnn_gym.folder_lock import holding
 from lsnn_gym.pictures import CurveGroup, TradePoint, comparison_curves, trade_off
@@ -75,6 +75,19 @@ class Comparison(Settings):
                 changes |= more
             combined["+".join(name for name, _ in choices)] = changes
         return combined | self.variants
+
+    def only(self, names: Sequence[str]) -> Comparison:
+        """Return the comparison with the variants of these names alone, in its own order.
+
+        Raises:
+            UserError: There is no such variant.
+        """
+        every = self.all_variants()
+        for name in names:
+            if name not in every:
+                raise UserError(unknown("variant", name, every))
+        chosen = {name: changes for name, changes in every.items() if name in names}
+        return self.model_copy(update={"axes": {}, "variants": chosen})
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,22 @@ def test_an_experiment_keeps_none_of_the_first_ones_sections(base, tmp_path):
     assert network.regular_neurons == 80, "the default, not the first one's 6"
 
 
+def test_variants_can_be_chosen(base, tmp_path):
+    axes = {"rule": {"bptt": {}, "e-prop": {"network.rule": "eprop"}}}
+    file = {
+        "name": "c",
+        "base": base,
+        "seeds": [1],
+        "axes": axes,
+        "variants": {"lstm": {"model.core": "lstm"}},
+    }
+    comparison = load_comparison([write(tmp_path / "c.yaml", file)], (), ())
+    folder, runs = plan(comparison.only(["lstm", "e-prop"]), tmp_path / "out")
+    assert [each.variant for each in runs] == ["e-prop", "lstm"] == [each.variant for each in planned(folder)]
+    assert [each.run.path.name for each in runs] == ["seed-1", "seed-1"]
+    assert experiment_of(runs[0].run).network.rule == "eprop"  # type: ignore[union-attr]
+
+
 @pytest.mark.slow
 def test_a_comparison_trains_once_and_reports_means_and_spread(base, tmp_path, capsys):
     config = write(
@@ -152,6 +168,8 @@ BAD = [
     (["store-recall", "store-recall"], "expected experiments of different names"),
     (["--resume", "nowhere"], "no folder of a comparison"),
     (["store-recall-ablation", "--resume", "nowhere"], "leave out the rest"),
+    (["--variant", "lstm", "--resume", "nowhere"], "leave out the rest"),
+    (["store-recall-ablation", "--variant", "lsm"], "unknown variant 'lsm': did you mean 'lstm'?"),
 ]
 
 
