@@ -127,7 +127,8 @@ class RowsFile(Settings):
         """
         listed = [[entry] if isinstance(entry, Row) else entry.rows() for entry in self.rows]
         found = tuple(row for rows in listed for row in rows)
-        names = [row.name for row in found]
+        comparisons = [entry.name for entry in self.rows if isinstance(entry, ComparisonRows)]
+        names = [*(row.name for row in found), *comparisons]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:
             raise UserError(f"{PLACE}: there are two rows named {twice!r}: expected different names")

@@ -298,11 +298,12 @@ def test_rows_of_a_comparison_that_cannot_be_used_are_one_line(compared, changes
     assert message in refusal(capsys, "results", f"--docs={docs}")
 
 
-def test_a_variants_row_stands_once(compared, tmp_path: Path, capsys):
+@pytest.mark.parametrize("name", ["thresholds-lif", "thresholds"])
+def test_a_name_stands_once(name: str, compared, tmp_path: Path, capsys):
     rows = _rows_of(compared[0])
-    row = {"name": "thresholds-lif", "config": rows["comparison"], "figures": {"accuracy": None}}
+    row = {"name": name, "config": rows["comparison"], "figures": {"accuracy": None}}
     docs = documents(tmp_path, rows, row)
-    assert "there are two rows named 'thresholds-lif'" in refusal(capsys, "results", f"--docs={docs}")
+    assert f"there are two rows named '{name}'" in refusal(capsys, "results", f"--docs={docs}")
 
 
 def test_of_a_comparison_that_is_not_done_one_line_says_so(compared, tmp_path: Path, capsys):
