@@ -1,8 +1,8 @@
 """With Stable-Baselines3, a spiking agent or an LSTM learns to find a water maze's hidden platform and to return to it.
 
 * ``python examples/recurrent_ppo_water_maze.py --steps 2000000``
-* ``python examples/recurrent_ppo_water_maze.py --cells lstm --mazes 128 --steps 6400000``: as many steps as 250
-  iterations of ``lsnn-gym train water-maze-quick`` take.
+* ``python examples/recurrent_ppo_water_maze.py --cells lstm --mazes 128 --steps 6400000``: as many steps as the
+  first 2,000 iterations of ``lsnn-gym train water-maze-quick`` take.
 """
 
 import argparse
