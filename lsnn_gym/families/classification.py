@@ -118,8 +118,8 @@ class Classification(Family[ClassificationExperiment]):
         return figures | _best_by_test(run)
 
     def headline(self, figures: Mapping[str, Any]) -> dict[str, str]:
-        """Return the epoch, loss and accuracy on what was learnt from, and spikes."""
-        shown = {"epoch": str(figures["epoch"])}
+        """Return the epoch, loss and accuracy, and spikes."""
+        shown = {"epoch": f"{figures['epoch'] if 'epoch' in figures else figures['epochs']:g}"}
         if "loss" in figures:
             shown |= {"loss": f"{figures['loss']:.3f}", "accuracy": f"{100 * figures['accuracy']:.1f} %"}
         if "test_accuracy" in figures:

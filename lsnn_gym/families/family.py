@@ -63,7 +63,7 @@ class Family(ABC, Generic[E]):
 
     @abstractmethod
     def headline(self, figures: Mapping[str, Any]) -> dict[str, str]:
-        """Return the figures that matter, short, for the progress bar."""
+        """Return the figures that matter, short, of an iteration (for the progress bar) or of ``evaluate``."""
 
     @abstractmethod
     def figure(self, experiment: E) -> str:

@@ -102,7 +102,7 @@ class Supervised(Family[SupervisedExperiment]):
         for key in ("accuracy", *(key for key in figures if key.endswith("_error") and "/" not in key)):
             if key in figures and not key.startswith("validation"):
                 shown[key.replace("_", " ")] = f"{100 * figures[key]:.1f} %"
-        if "firing_rate_hz" in figures:
+        if figures.get("firing_rate_hz") is not None:
             shown["rate"] = f"{figures['firing_rate_hz']:.0f} Hz"
         return shown
 

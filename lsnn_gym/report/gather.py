@@ -22,7 +22,7 @@ class Report(NamedTuple):
     Attributes:
         name: Of its folder.
         experiment: Name of the experiment.
-        headline: The figures that matter, of the last iteration.
+        headline: The figures that matter, of the trained network.
         parts: What the family says.
         metrics: A record an iteration.
         course: What the training took, in words.
@@ -65,7 +65,7 @@ def gather(
     return Report(
         name=run.path.resolve().name,
         experiment=experiment.name,
-        headline=family.headline(metrics[-1]),
+        headline=family.headline(figures),
         parts=family.report(run, experiment, figures, episodes, seed),
         metrics=metrics,
         course=_course(run, metrics, costs),

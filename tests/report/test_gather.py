@@ -300,3 +300,24 @@ def test_every_kind_of_run_has_a_report(family_pages, name, kinds, steps):
     assert len(replays) == 2
     assert [view["kind"] for view in replays[0]["views"]] == kinds
     assert {each["steps"] for each in replays} == {steps}
+
+
+def _tiles(page: Path) -> dict[str, str]:
+    text = page.read_text(encoding="utf-8")
+    return dict(re.findall(r"<div><dt>([^<]+)</dt><dd>([^<]+)</dd></div>", text.partition("</header>")[0]))
+
+
+def test_the_figures_at_the_top_are_those_of_the_trained_network(maze_run: Path, maze_page: Path):
+    found = json.loads((maze_run / "results.json").read_text())
+    tiles = _tiles(maze_page)
+    assert tiles["goals"] == f"{found['goals_per_episode']:.2f}"
+    assert tiles["rate"] == f"{found['firing_rate_hz']:.0f} Hz"
+    assert tiles["iterations"] == "4"
+
+
+def test_every_kind_of_run_has_figures_at_the_top(family_pages: dict[str, Path]):
+    shown = {name: set(_tiles(page)) for name, page in family_pages.items()}
+    assert {"loss", "accuracy", "rate"} <= shown["task"]
+    assert {"epoch", "loss", "accuracy", "spikes"} <= shown["classes"]
+    assert "error" in shown["curves"] & shown["surfaces"]
+    assert "return" in shown["points"]
