@@ -73,7 +73,7 @@ def _new_block(size: int) -> mmap.mmap:
 
 
 POOL = BlockPool()
-"""Of this process."""
+"""The blocks of this process."""
 
 
 def pooled_like(tensor: Tensor) -> Tensor:

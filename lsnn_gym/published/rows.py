@@ -72,10 +72,6 @@ class ComparisonRows(_Claim):
     options: str = Field(default="", description="of the command line, with which it was run")
     variants: dict[str, str] = Field(min_length=1, description="in words, by name in the comparison")
 
-    def row_name(self, variant: str) -> str:
-        """Return the name of a variant's row."""
-        return f"{self.name}-{re.sub('[^a-z0-9]+', '-', variant.lower())}"
-
     def rows(self) -> Iterator[Row]:
         """Give the rows, in their order here.
 
@@ -86,13 +82,16 @@ class ComparisonRows(_Claim):
         changes = comparison.all_variants()
         command = " ".join(filter(None, ("lsnn-gym compare", self.comparison, self.options)))
         if comparison.base is None:
-            raise UserError(f"comparison {self.comparison} of row {self.name}: expected one that has a base")
+            raise UserError(
+                f"comparison {self.comparison} of row {self.name}: expected one whose variants change one base, or a "
+                "row for each config"
+            )
         for variant, what in self.variants.items():
             if variant not in changes:
                 raise UserError(f"{PLACE}, row {self.name}: {unknown('variant', variant, changes)}")
             shared = {key: getattr(self, key) for key in _Claim.model_fields}
             own = {
-                "name": self.row_name(variant),
+                "name": f"{self.name}-{re.sub('[^a-z0-9]+', '-', variant.lower())}",
                 "what": what,
                 "notes": f"Variant {variant} of `{command}`. {self.notes}".strip(),
                 "config": comparison.base,

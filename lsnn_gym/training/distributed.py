@@ -211,7 +211,12 @@ def global_rate_loss(
 
 
 def global_firing_rate(spikes: Tensor, counts: Tensor | None = None) -> float:
-    """Return the mean firing rate in Hz of the ranks' spikes ``[T, B, N]``, 0 or 1/dt; ``counts`` as there."""
+    """Return the mean firing rate of all ranks in Hz.
+
+    Args:
+        spikes: This rank's ``[T, B, N]``, 0 or 1/dt.
+        counts: Sums of ``spikes`` over steps and lanes ``[N]``, where they are there already.
+    """
     # Spikes carry 1/dt, so their mean is a rate per ms.
     mean = spikes.mean() if counts is None else counts.mean() / (spikes.shape[0] * spikes.shape[1])
     return 1000 * float(global_mean(mean.detach()))

@@ -1,4 +1,4 @@
-"""From the folder of a run to its summary and the page: complete or stopped, of every family, of a comparison."""
+"""From the folder of a run to its summary and the page: complete or stopped, of every family."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import yaml
 
-from lsnn_gym.comparison import PlannedRun, load_comparison, plan
 from lsnn_gym.errors import UserError
 from lsnn_gym.published.measures import measure_of
 from lsnn_gym.published.page import pages
@@ -43,7 +42,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().err
 
 
-def _close(expected: Any) -> Any:
+def close(expected: Any) -> Any:
     """Summaries have seven digits."""
     return pytest.approx(expected, rel=1e-6)
 
@@ -77,11 +76,9 @@ def test_a_summary_has_what_the_run_has(maze: Path, tmp_path: Path):
     assert (summary.seed, summary.iterations, summary.of_iterations, summary.epochs) == (1, 2, 2, None)
     assert summary.figures["goals_per_episode"] == results["goals_per_episode"]
     for key, value in summary.figures["references"]["oracle"].items():
-        assert value == (
-            results["references"]["oracle"][key] and _close(results["references"]["oracle"][key])
-        )
+        assert value == (results["references"]["oracle"][key] and close(results["references"]["oracle"][key]))
     timing = read_metrics(maze / "1" / "timing.jsonl")
-    assert summary.seconds == _close(sum(each["seconds"] for each in timing))
+    assert summary.seconds == close(sum(each["seconds"] for each in timing))
     assert summary.processor_seconds is not None
     assert summary.processor_seconds > 0
     assert summary.environment["cpu"]
@@ -103,9 +100,9 @@ def test_of_errors_by_trial_some_are_kept(maze: Path, tmp_path: Path):
     assert run("results", "add", str(tmp_path / "run"), "--row=maze", f"--docs={docs}") == 0
     (summary,) = read_summaries(docs, "maze")
     assert summary.figures["error_by_trial"] == {
-        str(place): _close(by_trial[place]) for place in (1, 2, 5, 10, 20)
+        str(place): close(by_trial[place]) for place in (1, 2, 5, 10, 20)
     }
-    assert summary.figures["references"]["lstm"] == {"error_by_trial": {"5": 1.0, "10": _close(1 / 6)}}
+    assert summary.figures["references"]["lstm"] == {"error_by_trial": {"5": 1.0, "10": close(1 / 6)}}
     assert "| squared error, after 10 examples: lstm | – | **0.1667** |" in (docs / "results.md").read_text()
 
 
@@ -170,10 +167,10 @@ def test_a_stopped_classifier_has_the_figures_of_its_last_whole_epoch(classifier
     tested = [json.loads(line) for line in (lines[1], lines[3])]
     assert not summary.finished
     assert (summary.epochs, summary.of_epochs, summary.iterations) == (2.0, 3, 4)
-    assert summary.figures["accuracy"] == _close(tested[1]["test_accuracy"])
-    assert summary.figures["best_on_test_accuracy"] == _close(max(each["test_accuracy"] for each in tested))
+    assert summary.figures["accuracy"] == close(tested[1]["test_accuracy"])
+    assert summary.figures["best_on_test_accuracy"] == close(max(each["test_accuracy"] for each in tested))
     chosen = max(tested, key=lambda each: each["validation_accuracy"])
-    assert summary.figures["chosen_accuracy"] == _close(chosen["test_accuracy"])
+    assert summary.figures["chosen_accuracy"] == close(chosen["test_accuracy"])
     assert summary.figures["last_ten_accuracy"] is None
     assert summary.curve["epoch"] == [1, 2]
     assert "**stopped after 2** of 3 epochs" in (docs / "results.md").read_text()
@@ -189,11 +186,11 @@ def test_a_complete_classifier_says_the_same_by_its_metrics_and_by_its_results(
     (summary,) = read_summaries(docs, "digits")
     metrics = read_metrics(classifier / "run" / "metrics.jsonl")
     tested = [each for each in metrics if "test_accuracy" in each]
-    assert summary.figures["accuracy"] == _close(tested[-1]["test_accuracy"])
+    assert summary.figures["accuracy"] == close(tested[-1]["test_accuracy"])
     chosen = max(tested, key=lambda each: each["validation_accuracy"])
-    assert summary.figures["chosen_accuracy"] == _close(chosen["test_accuracy"])
+    assert summary.figures["chosen_accuracy"] == close(chosen["test_accuracy"])
     first = statistics.fmean(each["accuracy"] for each in metrics[:2])
-    assert summary.curve["accuracy"][0] == _close(first)
+    assert summary.curve["accuracy"][0] == close(first)
 
 
 def test_a_stopped_agent_is_judged_by_its_newest_checkpoint(maze: Path, tmp_path: Path):
@@ -210,115 +207,6 @@ def test_a_stopped_agent_is_judged_by_its_newest_checkpoint(maze: Path, tmp_path
     assert (summary.finished, summary.iterations, summary.of_iterations) == (False, 2, 5)
     assert summary.figures["goals_per_episode"] == results["goals_per_episode"]
     assert not (stopped / "results.json").exists()
-
-
-@pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[PlannedRun]]:
-    """The folder of a comparison of two variants with two seeds each, all trained, beside ``c.yaml``, its config."""
-    parent = tmp_path_factory.mktemp("compared")
-    base = {
-        "name": "rows",
-        "task": {"kind": "sequential-images", "data": "digits", "coding": "rows"},
-        "network": {"regular_neurons": 4, "adaptive_neurons": 2},
-        "train": {"iterations": 2, "batch_size": 4, "validate_every": 2, "threads": 1},
-    }
-    (parent / "rows.yaml").write_text(yaml.safe_dump(base))
-    comparison = {
-        "name": "c",
-        "base": str(parent / "rows.yaml"),
-        "seeds": [1, 2],
-        "variants": {"lif": {"network.adaptive_neurons": 0}, "lsnn+more": {"network.adaptive_neurons": 3}},
-    }
-    (parent / "c.yaml").write_text(yaml.safe_dump(comparison))
-    folder, planned = plan(load_comparison([str(parent / "c.yaml")], (), ()), parent)
-    for each in planned:
-        assert run("train", f"--resume={each.run.path}", "--quiet") == 0
-    return folder, planned
-
-
-def _accuracies(planned: list[PlannedRun], variant: str) -> list[float]:
-    found = [each.run.results for each in planned if each.variant == variant]
-    return [json.loads(path.read_text())["accuracy"] for path in found]
-
-
-def test_a_variant_of_a_comparison_brings_all_its_seeds(compared, tmp_path: Path, capsys):
-    folder, planned = compared
-    row = {"name": "lif", "config": str(folder.parent / "rows.yaml"), "figures": {"accuracy": None}}
-    docs = documents(tmp_path, row)
-    add = ["results", "add", str(folder), "--row=lif", f"--docs={docs}"]
-    assert "unknown --variant 'life': did you mean 'lif'?" in refusal(capsys, *add, "--variant=life")
-    assert run(*add, "--variant=lif") == 0
-    summaries = read_summaries(docs, "lif")
-    assert [each.seed for each in summaries] == [1, 2]
-    assert [each.figures["accuracy"] for each in summaries] == _close(_accuracies(planned, "lif"))
-    assert "--set network.adaptive_neurons=0" in (docs / "results.md").read_text()
-
-
-def _rows_of(folder: Path, **changes: Any) -> dict[str, Any]:
-    rows = {
-        "name": "thresholds",
-        "comparison": str(folder.parent / "c.yaml"),
-        "options": "--jobs 2",
-        "variants": {"lsnn+more": "with three", "lif": "without"},
-        "figures": {"accuracy": None},
-    }
-    return rows | changes
-
-
-def test_a_comparison_is_a_row_for_each_of_its_variants(compared, tmp_path: Path):
-    folder, planned = compared
-    docs = documents(tmp_path, _rows_of(folder, notes="Small."))
-    assert run("results", f"--docs={docs}") == 0
-    text = (docs / "results.md").read_text()
-    assert text.index("| s: with three | – |") < text.index("| s: without | – |")
-    assert "rows.yaml --set network.adaptive_neurons=0`" in text
-    add = ["results", "add", str(folder), "--row=thresholds", f"--docs={docs}"]
-    assert run(*add, "--variant=lif") == 0
-    assert read_summaries(docs, "thresholds-lsnn-more") == []
-    assert run(*add) == 0
-    for variant, name in (("lif", "thresholds-lif"), ("lsnn+more", "thresholds-lsnn-more")):
-        found = [each.figures["accuracy"] for each in read_summaries(docs, name)]
-        assert found == _close(_accuracies(planned, variant))
-    text = (docs / "results.md").read_text()
-    assert "- Notes: Variant lsnn+more of `lsnn-gym compare" in text
-    assert "c.yaml --jobs 2`. Small." in text
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"variants": {"lift": "x"}}, "row thresholds: unknown variant 'lift': did you mean 'lif'?"),
-        ({"variants": {}}, "rows.0.variants is {}"),
-        ({"varants": {"lif": "x"}}, "unknown key 'rows.0.varants': did you mean 'rows.0.variants'?"),
-        ({"figures": {"acuracy": None}}, "unknown figure 'acuracy': did you mean 'accuracy'?"),
-    ],
-)
-def test_rows_of_a_comparison_that_cannot_be_used_are_one_line(compared, changes, message, tmp_path, capsys):
-    docs = documents(tmp_path, _rows_of(compared[0], **changes))
-    assert message in refusal(capsys, "results", f"--docs={docs}")
-
-
-@pytest.mark.parametrize("name", ["thresholds-lif", "thresholds"])
-def test_a_name_stands_once(name: str, compared, tmp_path: Path, capsys):
-    rows = _rows_of(compared[0])
-    row = {"name": name, "config": rows["comparison"], "figures": {"accuracy": None}}
-    docs = documents(tmp_path, rows, row)
-    assert f"there are two rows named '{name}'" in refusal(capsys, "results", f"--docs={docs}")
-
-
-def test_of_a_comparison_that_is_not_done_one_line_says_so(compared, tmp_path: Path, capsys):
-    folder, planned = compared
-    shutil.copytree(folder, tmp_path / "runs")
-    for each in planned:
-        if each.variant == "lif":
-            (tmp_path / "runs" / each.run.path.relative_to(folder) / "results.json").unlink()
-    docs = documents(tmp_path, _rows_of(folder))
-    add = ["results", "add", str(tmp_path / "runs"), "--row=thresholds", f"--docs={docs}"]
-    assert "no run of variant lif is complete yet" in refusal(capsys, *add)
-    assert read_summaries(docs, "thresholds-lsnn-more") == []
-    assert "unknown --variant 'life': did you mean 'lif'?" in refusal(capsys, *add, "--variant=life")
-    assert run(*add, "--variant=lsnn+more") == 0
-    assert len(read_summaries(docs, "thresholds-lsnn-more")) == 2
 
 
 def test_runs_of_other_settings_do_not_mix(maze: Path, tmp_path: Path, capsys):
