@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lsnn_gym.coding import GaussianPopulationEncoder, bernoulli_spikes, expected_spikes
 from lsnn_gym.cores import CoreName, RecurrentCore, make_core
 from lsnn_gym.lanes import Share
+from lsnn_gym.neurons import TimeConstant
 from lsnn_gym.recurrent import NetworkSettings
 from lsnn_gym.regression.episodes import Episodes, FloatArray, RegressionSettings
 from lsnn_gym.settings import Settings
@@ -46,7 +47,9 @@ class ModelSettings(Settings):
     steps_per_observation: int = Field(
         default=20, ge=1, description="simulation steps a trial lasts; always one of an lstm or gru"
     )
-    tau_readout: float = Field(default=20.0, gt=0, description="time constant of the leaky readout, in ms")
+    tau_readout: TimeConstant = Field(
+        default=20.0, description="time constant of the leaky readout in ms, or a range drawn from"
+    )
 
 
 class Draws(NamedTuple):

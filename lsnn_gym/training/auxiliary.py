@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lsnn_gym.cores import draw_readout, wired_matrices
 from lsnn_gym.lanes import Share
+from lsnn_gym.neurons import TimeConstant
 from lsnn_gym.readouts import LeakyReadout
 from lsnn_gym.recurrent import SpikingRNN
 from lsnn_gym.seeding import derived_seed
@@ -34,7 +35,9 @@ class AuxiliarySettings(Settings):
     task: TaskSettings = Field(description="its name, or a section with kind and what is to differ")
     weight: float = Field(default=1.0, ge=0, description="of its loss")
     batch_size: int = Field(default=32, ge=1, description="sequences in each optimiser step")
-    tau_readout: float = Field(default=20.0, gt=0, description="time constant of its readout, in ms")
+    tau_readout: TimeConstant = Field(
+        default=20.0, description="time constant of its readout in ms, or a range drawn from"
+    )
 
 
 class AuxiliaryHead(nn.Module):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lsnn_gym.cores import CoreName, CoreOutput, LSNNCore, RecurrentCore, make_core
 from lsnn_gym.encoders import EncoderName, PictureEncoder
+from lsnn_gym.neurons import TimeConstant
 from lsnn_gym.recurrent import NetworkSettings
 from lsnn_gym.settings import Settings
 from lsnn_gym.tasks.task import Batch, Score, Split, Task, generator_for, score, total
@@ -58,7 +59,9 @@ class ModelSettings(Settings):
         gt=0,
         description="units of an lstm or gru core; by default as many as there are neurons",
     )
-    tau_readout: float = Field(default=20.0, gt=0, description="time constant of the leaky readouts, in ms")
+    tau_readout: TimeConstant = Field(
+        default=20.0, description="time constant of the leaky readouts in ms, or a range drawn from"
+    )
     encoder: EncoderName = Field(
         default="none", description="what turns a task's pictures into features before the core"
     )

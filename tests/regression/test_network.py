@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from lsnn_gym.cores import LSNNCore
 from lsnn_gym.recurrent import NetworkSettings
 from lsnn_gym.regression.episodes import Episodes, RegressionSettings, draw_episodes
 from lsnn_gym.regression.network import CodingSettings, ModelSettings, RegressionNetwork
@@ -81,6 +82,14 @@ def test_a_prediction_is_the_mean_readout_of_its_trial():
     torch.testing.assert_close(found.values, expected)
     assert found.spikes is not None
     assert found.spikes.shape == (30, 4, 12)
+
+
+def test_the_readout_may_have_a_time_constant_a_neuron():
+    core = make_network(tau_readout=(2.0, 8.0)).core
+    assert isinstance(core, LSNNCore)
+    taus = -1 / torch.as_tensor(core.readout.kappa).log()
+    assert taus.shape == (12,)
+    assert 2 <= taus.min() < 4 < 6 < taus.max() <= 8
 
 
 @torch.no_grad()

@@ -115,6 +115,15 @@ def test_a_task_is_run_from_rest_through_its_own_encoder():
     assert loss.item() == 0.5 * expected
 
 
+def test_a_task_may_have_a_readout_of_a_time_constant_a_neuron():
+    agent = attached(AuxiliarySettings(task=ROWS, batch_size=4, tau_readout=(2.0, 8.0)))
+    taus = -1 / torch.as_tensor(head_of(agent, "sequential-images").readout.kappa).log()
+    assert taus.shape == (agent.spiking_network.num_neurons,)
+    assert 2 <= taus.min() < 4 < 6 < taus.max() <= 8
+    loss, _ = tasks_of(agent).loss(agent.spiking_network, 0)
+    assert loss.isfinite()
+
+
 def test_the_weight_scales_the_gradient():
     one, two = (
         gradients(attached(AuxiliarySettings(task=ROWS, weight=w, batch_size=4))) for w in (0.25, 0.5)

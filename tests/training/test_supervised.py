@@ -135,6 +135,23 @@ def test_the_learning_rate_falls_in_steps():
     assert trainer.optimizer.param_groups[0]["lr"] == 0.0025
 
 
+@pytest.mark.parametrize("given", [{"tau_readout": [2.0, 8.0]}, {"tau_readout": 4.0}])
+def test_readouts_filter_with_the_time_constants_of_the_settings(given):
+    settings = validate(ModelSettings, given, "model")
+    network = TaskNetwork(
+        settings,
+        validate(NetworkSettings, NETWORK, "network"),
+        make_task(ROWS),
+        torch.Generator().manual_seed(0),
+    )
+    taus = -1 / torch.as_tensor(spiking(network).readout.kappa).log()
+    if isinstance(given["tau_readout"], list):
+        assert taus.shape == (20,)
+        assert 2 <= taus.min() < 3 < 7 < taus.max() <= 8
+    else:
+        assert taus.item() == pytest.approx(4.0)
+
+
 def test_the_rate_loss_acts_on_the_weights():
     # The same network and batch: the same figures, but another gradient.
     plain, regulated = (make_trainer(ROWS, {"rate_weight": weight}) for weight in (0.0, 1e6))
