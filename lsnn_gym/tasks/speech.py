@@ -18,7 +18,7 @@ from lsnn_gym.data import NO_LABEL, fsdd, mfcc, timit
 from lsnn_gym.data.spoken_digits import RATE_HZ
 from lsnn_gym.settings import Settings
 from lsnn_gym.tasks.coding import crossings
-from lsnn_gym.tasks.task import IGNORED, Batch, Split, Task, shuffled_indices, slices
+from lsnn_gym.tasks.task import IGNORED, Batch, Split, Task, generator_for, shuffled_indices, slices
 
 
 class Standardisation(NamedTuple):
@@ -47,6 +47,27 @@ def padded(sequences: Sequence[np.ndarray], length: int, fill: float) -> Tensor:
     return torch.from_numpy(together)
 
 
+def replayed(features: Tensor, shift: int, stretch: float, generator: torch.Generator) -> Tensor:
+    """Return recordings ``[T, B, F]``, each played a little earlier or later, and slower or faster.
+
+    Args:
+        features: Of each frame; nearest frames are taken, so that all that comes out went in.
+        shift: By how many frames at most a recording begins earlier or later, uniformly.
+        stretch: Speeds are between 1 / (1 + stretch) and 1 + stretch, their logarithms uniform.
+        generator: Source of the draws.
+
+    Returns:
+        As many frames; 0 where a recording has not begun or is over.
+    """
+    frames, lanes = features.shape[:2]
+    begin = torch.randint(-shift, shift + 1, (lanes,), generator=generator)
+    speed = (1 + stretch) ** (2 * torch.rand(lanes, generator=generator, dtype=torch.float64) - 1)
+    source = ((torch.arange(frames)[:, None] - begin) * speed).round().long()
+    played = (source >= 0) & (source < frames)
+    taken = features[source.clamp(0, frames - 1), torch.arange(lanes)]
+    return taken * played[..., None].to(taken.dtype)
+
+
 class SpokenDigitsSettings(Settings):
     """Which digit is said, by one of six speakers."""
 
@@ -60,6 +81,22 @@ class SpokenDigitsSettings(Settings):
         default=80, ge=1, description="what is longer is cut, what is shorter followed by silence"
     )
     repeats: int = Field(default=2, ge=1, description="steps of a frame")
+    shift: int = Field(
+        default=0,
+        ge=0,
+        description="by up to how many frames recordings begin earlier or later at random, when trained on",
+    )
+    stretch: float = Field(
+        default=0.0,
+        ge=0,
+        description="by up to what share recordings are faster or slower at random, when trained on",
+    )
+    offset: float = Field(
+        default=0.0,
+        ge=0,
+        description="standard deviation, in those of a feature, of what is added to each of a recording's coefficients "
+        "at random, as another microphone does, when trained on",
+    )
     validation_takes: int = Field(
         default=5, ge=1, le=40, description="takes of each speaker and digit that are not trained on"
     )
@@ -89,7 +126,13 @@ class SpokenDigitsTask(Task):
         """Return recordings in random order, pass after pass."""
         features, labels = self._recordings("train")
         index = torch.from_numpy(shuffled_indices(len(labels), size, number, seed))
-        return self._batch(features[:, index], labels[index])
+        shown, settings = features[:, index], self.settings
+        if settings.shift or settings.stretch:
+            shown = replayed(shown, settings.shift, settings.stretch, generator_for(seed, "replayed", number))
+        if settings.offset:
+            drawn = torch.randn(shown.shape[1:], generator=generator_for(seed, "offset", number))
+            shown = shown + settings.offset * drawn
+        return self._batch(shown, labels[index])
 
     def batches(self, split: Split, size: int) -> Iterator[Batch]:
         """Return the recordings of a split in order."""

@@ -22,6 +22,7 @@ from lsnn_gym.tasks.speech import (
     SpokenDigitsTask,
     Standardisation,
     padded,
+    replayed,
 )
 from lsnn_gym.tasks.task import IGNORED, Batch, Score, score
 from tests.data.made_files import mini_timit
@@ -52,6 +53,41 @@ def test_standardisation_is_over_all_frames():
     applied = scale.apply(np.array([[2 + np.sqrt(8 / 3), 5.0]]))
     np.testing.assert_allclose(applied, [[1, 0]], atol=1e-5)  # a constant feature is 0, not NaN
     assert applied.dtype == np.float32
+
+
+def test_what_is_replayed_unmoved_at_its_own_speed_is_the_same():
+    features = torch.randn(7, 3, 2, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(replayed(features, 0, 0.0, torch.Generator().manual_seed(1)), features)
+
+
+def test_recordings_begin_earlier_or_later_each_by_a_draw_of_its_own():
+    features = torch.arange(1.0, 8.0)[:, None, None].expand(7, 500, 1)
+    found = replayed(features, 2, 0.0, torch.Generator().manual_seed(1))[..., 0].T.tolist()
+    moved = {
+        -2: [3, 4, 5, 6, 7, 0, 0],
+        -1: [2, 3, 4, 5, 6, 7, 0],
+        0: [1, 2, 3, 4, 5, 6, 7],
+        1: [0, 1, 2, 3, 4, 5, 6],
+        2: [0, 0, 1, 2, 3, 4, 5],
+    }
+    assert all(each in moved.values() for each in found)
+    assert all(70 < found.count(each) < 130 for each in moved.values())
+
+
+def test_recordings_are_played_faster_and_slower_as_often():
+    features = torch.arange(1.0, 101.0)[:, None, None].expand(100, 2000, 1)
+    found = replayed(features, 0, 0.25, torch.Generator().manual_seed(1))[..., 0]
+    assert found.max() <= 100
+    assert torch.equal(found[0], torch.ones(2000))  # all begin where they began
+    speeds = (found[60] - 1) / 60
+    assert 0.8 - 0.01 <= speeds.min() < 0.82
+    assert 1.2 < speeds.max() <= 1.25 + 0.01
+    assert abs(speeds.log().mean()) < 0.01
+    # A fast one is over early; after it there is nothing.
+    over = found[-1] == 0
+    assert over[speeds > 1.03].all()
+    assert not over[speeds < 0.98].any()
+    assert 0.4 < over.double().mean() < 0.6
 
 
 class TestFramewisePhones:
@@ -286,6 +322,31 @@ class TestMadeUpDigits:
         assert torch.equal(batch.inputs, again.training_batch(18, 0, 1).inputs)
         assert not torch.equal(batch.inputs, again.training_batch(18, 0, 2).inputs)
 
+    @pytest.mark.parametrize("changed", [{"shift": 3}, {"stretch": 0.3}, {"offset": 0.5}])
+    def test_recordings_vary_only_when_trained_on(self, changed):
+        plain, varied = (
+            self.made(coding="currents", repeats=1),
+            self.made(coding="currents", repeats=1, **changed),
+        )
+        one, other = (task.training_batch(18, 0, 1) for task in (plain, varied))
+        assert torch.equal(one.targets, other.targets)
+        assert not torch.equal(one.inputs, other.inputs)
+        assert torch.equal(other.inputs, varied.training_batch(18, 0, 1).inputs)
+        assert not torch.equal(other.inputs, varied.training_batch(18, 1, 1).inputs)
+        for split in ("validation", "test"):
+            pairs = zip(plain.batches(split, 6), varied.batches(split, 6), strict=True)
+            assert all(torch.equal(before.inputs, after.inputs) for before, after in pairs)
+        pairs = zip(plain.recordings("train", 6), varied.recordings("train", 6), strict=True)
+        assert all(torch.equal(before.inputs, after.inputs) for before, after in pairs)
+
+    def test_an_offset_is_one_for_each_coefficient_of_a_recording(self):
+        batches = [self.made(coding="currents", repeats=1, offset=value) for value in (0.0, 0.5)]
+        before, after = (task.training_batch(18, 0, 1).inputs for task in batches)
+        added = after - before
+        torch.testing.assert_close(added, added[:1].expand_as(added), atol=1e-5, rtol=0)
+        assert 0.4 < added[0].std() < 0.6
+        assert len(set(added[0].flatten().tolist())) == added[0].numel()
+
     def test_loss_and_score_are_of_the_mean_over_the_sequence(self):
         task = self.made()
         (batch,) = task.batches("test", 6)
@@ -306,7 +367,7 @@ def test_settings_of_spoken_digits_of_no_use_are_named():
     )
     assert refusal("spoken-digits", frame=80) == (
         "unknown key 'task.frame': did you mean 'task.frames'? task has coding, coefficients, frames, kind, "
-        "levels, repeats, validation_takes"
+        "levels, offset, repeats, shift, stretch, validation_takes"
     )
 
 
