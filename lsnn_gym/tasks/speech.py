@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from lsnn_gym.data import NO_LABEL, fsdd, mfcc, timit
@@ -49,6 +49,9 @@ def padded(sequences: Sequence[np.ndarray], length: int, fill: float) -> Tensor:
 
 def replayed(features: Tensor, shift: int, stretch: float, generator: torch.Generator) -> Tensor:
     """Return recordings ``[T, B, F]``, each played a little earlier or later, and slower or faster.
+
+    Source: Ko, Peddinti, Povey, Khudanpur: Audio augmentation for speech recognition, Interspeech 2015, for the speeds;
+    here of frames, so that the pitch stays.
 
     Args:
         features: Of each frame; nearest frames are taken, so that all that comes out went in.
@@ -89,6 +92,7 @@ class SpokenDigitsSettings(Settings):
     stretch: float = Field(
         default=0.0,
         ge=0,
+        le=1,
         description="by up to what share recordings are faster or slower at random, when trained on",
     )
     offset: float = Field(
@@ -100,6 +104,15 @@ class SpokenDigitsSettings(Settings):
     validation_takes: int = Field(
         default=5, ge=1, le=40, description="takes of each speaker and digit that are not trained on"
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> SpokenDigitsSettings:
+        if self.shift >= self.frames:
+            raise ValueError(
+                f"shift is {self.shift}: expected at most {self.frames - 1}, so that something of the {self.frames} "
+                "frames is left"
+            )
+        return self
 
     def make(self) -> SpokenDigitsTask:
         """Return the task."""
@@ -126,13 +139,18 @@ class SpokenDigitsTask(Task):
         """Return recordings in random order, pass after pass."""
         features, labels = self._recordings("train")
         index = torch.from_numpy(shuffled_indices(len(labels), size, number, seed))
-        shown, settings = features[:, index], self.settings
+        return self._batch(self._varied(features[:, index], number, seed), labels[index])
+
+    def _varied(self, features: Tensor, number: int, seed: int) -> Tensor:
+        """Return features ``[frames, B, F]`` of training batch ``number`` as shift, stretch and offset vary them."""
+        settings = self.settings
         if settings.shift or settings.stretch:
-            shown = replayed(shown, settings.shift, settings.stretch, generator_for(seed, "replayed", number))
+            generator = generator_for(seed, "replayed", number)
+            features = replayed(features, settings.shift, settings.stretch, generator)
         if settings.offset:
-            drawn = torch.randn(shown.shape[1:], generator=generator_for(seed, "offset", number))
-            shown = shown + settings.offset * drawn
-        return self._batch(shown, labels[index])
+            drawn = torch.randn(features.shape[1:], generator=generator_for(seed, "offset", number))
+            features = features + settings.offset * drawn
+        return features
 
     def batches(self, split: Split, size: int) -> Iterator[Batch]:
         """Return the recordings of a split in order."""
