@@ -211,15 +211,16 @@ def global_rate_loss(
 
 
 def global_firing_rate(spikes: Tensor, counts: Tensor | None = None) -> float:
-    """Return the mean firing rate of all ranks in Hz.
+    """Return the mean firing rate of all ranks in Hz; NaN where none has any lanes.
 
     Args:
-        spikes: This rank's ``[T, B, N]``, 0 or 1/dt.
+        spikes: This rank's ``[T, B, N]``, 0 or 1/dt; T and B may differ, and B may be 0.
         counts: Sums of ``spikes`` over steps and lanes ``[N]``, where they are there already.
     """
+    total = global_mean((spikes if counts is None else counts).detach().sum())
+    number = global_mean(torch.tensor(float(spikes.numel()), dtype=torch.float64))
     # Spikes carry 1/dt, so their mean is a rate per ms.
-    mean = spikes.mean() if counts is None else counts.mean() / (spikes.shape[0] * spikes.shape[1])
-    return 1000 * float(global_mean(mean.detach()))
+    return 1000 * float(total) / float(number) if number else float("nan")
 
 
 def average_gradients(parameters: Sequence[Tensor], value: Tensor) -> Tensor:

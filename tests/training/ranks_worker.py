@@ -206,6 +206,13 @@ def parts() -> dict[str, Any]:
             else torch.zeros(())
         )
         found[key] = [float(distributed.global_mean(each.detach())) for each in (value, gradient)]
+    lanes = share.of(torch.arange(8), 0)
+    spikes = (lanes[lanes < 3][:, None] % 2).float().expand(2, -1, 3)
+    found["firing rate"] = [
+        distributed.global_firing_rate(spikes),
+        distributed.global_firing_rate(spikes, spikes.sum(dim=(0, 1))),
+        float(distributed.global_rate_loss(spikes, 20.0)),
+    ]
     standard = distributed.standardised(own.detach(), share.of(torch.arange(8), 0) % 3 > 0)
     found["standardised"] = distributed.gather_lanes(standard, 0).tolist()
     found["lanes"] = [
