@@ -214,7 +214,7 @@ def global_firing_rate(spikes: Tensor, counts: Tensor | None = None) -> float:
     """Return the mean firing rate of all ranks in Hz; NaN where none has any lanes.
 
     Args:
-        spikes: This rank's ``[T, B, N]``, 0 or 1/dt; T and B may differ, and B may be 0.
+        spikes: This rank's ``[T, B, N]``, 0 or 1/dt; T and B may differ between ranks, and B may be 0.
         counts: Sums of ``spikes`` over steps and lanes ``[N]``, where they are there already.
     """
     total = global_mean((spikes if counts is None else counts).detach().sum())
