@@ -351,7 +351,8 @@ def evaluate_network(
         scores.append(score(output.values, batch))
         losses += scores[-1][None].asked * task.loss(output.values, batch).item()
         if output.spikes is not None:
-            spikes += float(output.spikes.sum(dtype=torch.float64))
+            counts = output.spikes.sum(dim=(0, 1)) if output.counts is None else output.counts
+            spikes += float(counts.sum(dtype=torch.float64))
             neuron_steps += output.spikes.numel()
     scored = total(scores)
     if not carry_state:
