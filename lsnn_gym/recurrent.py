@@ -250,7 +250,7 @@ class SpikingRNN(nn.Module):
         if isinstance(state, ActingState):
             return state.run(weight, inputs, reset, current), state
         if not (self.settings.checkpointing and torch.is_grad_enabled()):
-            return self._run(weight, inputs, state, reset, current)
+            return self._run(weight, inputs, state, reset, current, entry)
         length = math.isqrt(len(inputs) - 1) + 1
         parts = []
         for start in range(0, len(inputs), length):
@@ -262,6 +262,7 @@ class SpikingRNN(nn.Module):
                 state,
                 None if reset is None else reset[part],
                 None if current is None else current[part],
+                entry,
                 use_reentrant=False,
                 preserve_rng_state=False,
             )
@@ -275,6 +276,7 @@ class SpikingRNN(nn.Module):
         state: SpikingState,
         reset: Tensor | None,
         current: Tensor | None,
+        entry: Synapses,
     ) -> tuple[Tensor, SpikingState]:
         return on_device(self._engine, weight.device, self._model).run(
             self.neurons,
@@ -286,6 +288,7 @@ class SpikingRNN(nn.Module):
             dt=self.settings.dt,
             dampening_factor=self.settings.dampening_factor,
             model=self._model,
+            delay_index=self._delay_index(entry),
         )
 
     def _check_shapes(
@@ -328,6 +331,12 @@ class SpikingRNN(nn.Module):
         if self._prepared is None or self._prepared[0] != key:
             self._prepared = (key, self._stack(entry))
         return self._prepared[1]
+
+    def _delay_index(self, entry: Synapses) -> Tensor | None:
+        """Return the delay of each weight ``[N, I + N]``; None if there is but one."""
+        if entry.max_delay == 1 or not torch.is_grad_enabled():
+            return None
+        return torch.cat([entry.delay_index, self.recurrent_synapses.delay_index], dim=1)
 
     def _stack(self, entry: Synapses) -> Tensor:
         return torch.cat(

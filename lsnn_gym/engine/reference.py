@@ -149,6 +149,7 @@ def run(
     dt: float,
     dampening_factor: float,
     model: CellModel = LSNN,
+    delay_index: Tensor | None = None,
 ) -> tuple[Tensor, SpikingState]:
     """Advance B networks through T simulation steps (``step``, T times).
 
@@ -162,6 +163,8 @@ def run(
         dt: Simulation step in ms.
         dampening_factor: Of the pseudo-derivative.
         model: Which published cell.
+        delay_index: ``[N, I + N]``: where given, of each synapse's D weights only the one of that delay is asked for
+            its gradient, which engines may leave at 0 for the others.
 
     Returns:
         Spikes ``[T, B, N]`` and the state after the last step.

@@ -61,6 +61,7 @@ def run(
     dt: float,
     dampening_factor: float,
     model: CellModel = LSNN,
+    delay_index: Tensor | None = None,
 ) -> tuple[Tensor, SpikingState]:
     """Advance B networks through T simulation steps; see ``reference.run``, of which this is the equal.
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lsnn_gym.engine import ENGINES, choose_engine, reference
 from lsnn_gym.errors import UserError
 from lsnn_gym.neurons import NeuronParameters, SpikingState
+from lsnn_gym.recurrent import NetworkSettings, SpikingRNN
 
 OTHERS = sorted(set(ENGINES) - {"reference", "triton"})
 """For triton see triton_cases.py."""
@@ -83,6 +84,33 @@ def test_engine_equals_reference(engine, seed, delays, refractory, dt, resets):
         torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-12)
     for value, expected in zip(gradients, gradients_expected, strict=True):
         torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max() + 1))
+
+
+@pytest.mark.parametrize("engine", OTHERS)
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_networks_with_delays_have_the_reference_gradients(engine: Any, checkpointing: bool):
+    def gradients(name: Any) -> list[torch.Tensor]:
+        settings = NetworkSettings(
+            regular_neurons=11,
+            adaptive_neurons=8,
+            delay=(2, 6),
+            threshold=0.1,
+            engine=name,
+            checkpointing=checkpointing,
+        )
+        network = SpikingRNN(settings, 5, torch.Generator().manual_seed(1)).double()
+        inputs = (torch.rand(90, 18, 5, generator=torch.Generator().manual_seed(2)) > 0.8).double()
+        spikes, _ = network(inputs, network.initial_state(18))
+        assert spikes.sum() > 100
+        factors = torch.randn(spikes.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+        (spikes * factors).sum().backward()
+        return [each.grad for each in network.parameters() if each.grad is not None]
+
+    expected = gradients("reference")
+    assert len(expected) == 2
+    for value, wanted in zip(gradients(engine), expected, strict=True):
+        assert torch.equal(value != 0, wanted != 0)
+        torch.testing.assert_close(value, wanted, rtol=1e-9, atol=1e-9 * float(wanted.abs().max()))
 
 
 @pytest.mark.parametrize("engine", [*OTHERS, "reference"])

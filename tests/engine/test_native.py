@@ -15,8 +15,8 @@ from torch import Tensor
 from lsnn_gym.engine import choose_engine, native, reference
 from lsnn_gym.engine.native import library
 from lsnn_gym.errors import UserError
-from lsnn_gym.memory import SMALLEST, BlockPool
 from lsnn_gym.neurons import CELL_MODELS, LSNN, CellModel, NeuronParameters, SpikingState
+from lsnn_gym.synapses import stack_by_delay
 
 pytestmark = pytest.mark.skipif(native.unavailable is not None, reason=str(native.unavailable))
 
@@ -41,6 +41,7 @@ class Configuration:
     resets: bool
     noise: bool
     model: CellModel
+    one_delay: bool = False
 
 
 CONFIGURATIONS = st.builds(
@@ -65,6 +66,7 @@ CONFIGURATIONS = st.builds(
             for stops in (False, True)
         ]
     ),
+    one_delay=st.booleans(),
 )
 
 
@@ -79,6 +81,7 @@ class Case:
     reset: Tensor | None
     noise: Tensor | None
     options: dict[str, Any]
+    delay_index: Tensor | None = None
 
     def to(self, dtype: torch.dtype) -> Case:
         return Case(
@@ -89,6 +92,7 @@ class Case:
             self.reset,
             None if self.noise is None else self.noise.to(dtype),
             self.options,
+            self.delay_index,
         )
 
 
@@ -125,11 +129,19 @@ def draw(c: Configuration) -> Case:
     reset = uniform(c.steps, c.batch) > 0.9 if c.resets else None
     noise = uniform(c.steps, c.batch, c.neurons, low=-0.3, high=0.3) if c.noise else None
     options = {"dt": c.dt, "dampening_factor": 0.3, "model": c.model}
-    return Case(neurons, weight, inputs, state, reset, noise, options)
+    delay_index = None
+    if c.one_delay:
+        delay_index = torch.randint(
+            c.delays, (c.neurons, c.inputs + c.neurons), generator=generator, dtype=torch.int64
+        )
+    return Case(neurons, weight, inputs, state, reset, noise, options, delay_index)
 
 
 def outcome(run: Any, case: Case) -> tuple[Tensor, SpikingState, list[Tensor]]:
-    """Return spikes, the state after, and the gradients of a loss on both by all that can have one."""
+    """Return spikes, the state after, and the gradients of a loss on both by all that can have one.
+
+    That by the weight is returned where it is asked for, and 0 elsewhere.
+    """
     leaves = [
         each.detach().clone().requires_grad_()
         for each in (case.weight, case.inputs, *case.state, case.noise)
@@ -137,15 +149,24 @@ def outcome(run: Any, case: Case) -> tuple[Tensor, SpikingState, list[Tensor]]:
     ]
     state = SpikingState(*leaves[2:7])._replace(refractory=case.state.refractory)
     noise = None if case.noise is None else leaves[7]
-    spikes, after = run(case.neurons, leaves[0], leaves[1], state, case.reset, noise, **case.options)
+    options = {**case.options, "delay_index": case.delay_index}
+    spikes, after = run(case.neurons, leaves[0], leaves[1], state, case.reset, noise, **options)
     generator = torch.Generator().manual_seed(1)
     total = leaves[0].sum() * 0
     for each in (spikes, after.voltage, after.spikes, after.adaptation, after.currents):
         factors = torch.randn(each.shape, generator=generator, dtype=torch.float64)
         total = total + (each * factors.to(each.dtype)).sum()
     del leaves[5]  # refractory
-    found = torch.autograd.grad(total, leaves, materialize_grads=True)
-    return spikes.detach(), after, list(found)
+    by_weight, *others = torch.autograd.grad(total, leaves, materialize_grads=True)
+    if case.delay_index is not None:
+        by_weight = (
+            stack_by_delay(torch.ones_like(case.delay_index), case.delay_index, num_delays(case)) * by_weight
+        )
+    return spikes.detach(), after, [by_weight, *others]
+
+
+def num_delays(case: Case) -> int:
+    return case.state.currents.shape[1]
 
 
 def margin(case: Case) -> float:
@@ -228,13 +249,14 @@ def example(**changes: Any) -> Case:
 
 @pytest.mark.parametrize("isa", [0, 1, 2])
 @pytest.mark.parametrize("connectivity", [0.2, 1.0])
-def test_the_kernels_for_lesser_processors_are_equal(isa, connectivity):
+@pytest.mark.parametrize("one_delay", [True, False])
+def test_the_kernels_for_lesser_processors_are_equal(isa, connectivity, one_delay):
     kernels = native.kernels()
     try:
         if kernels.choose_isa(isa) != isa:
             pytest.skip("this processor lacks the instructions")
         for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
-            case = example(connectivity=connectivity)
+            case = example(connectivity=connectivity, one_delay=one_delay)
             assert margin(case) > CLOSEST
             spikes, _, gradients = outcome(native.run, case.to(dtype))
             expected, _, expected_gradients = outcome(reference.run, case)
@@ -270,8 +292,11 @@ def run_part(case: Case, lanes: slice) -> tuple[Tensor, SpikingState]:
     )
 
 
-def test_the_number_of_threads_changes_no_spike(monkeypatch):
-    case = example(steps=200, neurons=60, batch=64, input_kind="values").to(torch.float32)
+@pytest.mark.parametrize("one_delay", [True, False])
+def test_the_number_of_threads_changes_no_spike(one_delay):
+    case = example(steps=200, neurons=60, batch=64, input_kind="values", one_delay=one_delay).to(
+        torch.float32
+    )
     threads = torch.get_num_threads()
     found = []
     try:
@@ -302,6 +327,19 @@ def test_tensors_that_are_not_contiguous_are_read_rightly():
         torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize(
+    ("delay_index", "message"),
+    [
+        (torch.full((50, 70), 2), "delay_index goes from 2 to 2: expected 0 to 1"),
+        (torch.full((50, 70), -1), "delay_index goes from -1 to -1: expected 0 to 1"),
+        (torch.zeros(50, 50, dtype=torch.int64), r"delay_index is \[50, 50\]: expected \[50, 70\]"),
+    ],
+)
+def test_delays_that_there_are_not_are_refused(delay_index, message):
+    with pytest.raises(ValueError, match=message):
+        outcome(native.run, replace(example(), delay_index=delay_index))
+
+
 def test_a_changed_weight_is_noticed_while_acting():
     case = example(noise=False, resets=False).to(torch.float32)
     with torch.no_grad():
@@ -329,8 +367,8 @@ def test_what_the_kernels_cannot_do_is_left_to_the_reference(what):
 def test_structures_have_the_layout_of_the_header():
     # A plan of 4 int64, 5 int64, 6 int32, 2 double and 8 pointers.
     assert ctypes.sizeof(library.Problem) == 4 * 8 + 5 * 8 + 6 * 4 + 2 * 8 + 8 * 8
-    # A pointer, 2 states of 5 pointers, 3 pointers, an int32 with padding.
-    assert ctypes.sizeof(library.Gradients) == (1 + 5 + 3 + 5) * 8 + 8
+    # A pointer, 2 states of 5 pointers, 3 pointers, an int32 with padding, a pointer.
+    assert ctypes.sizeof(library.Gradients) == (1 + 5 + 3 + 5) * 8 + 8 + 8
 
 
 class TestWithoutTheCompiledPart:
@@ -355,32 +393,3 @@ class TestWithoutTheCompiledPart:
             UserError, match="engine 'native' cannot be used here: its compiled part is missing"
         ):
             choose_engine("native")
-
-
-class TestBlockPool:
-    def test_a_block_is_used_again_once_its_tensor_is_gone(self):
-        pool = BlockPool()
-        first = pool.empty((SMALLEST,), torch.uint8)
-        address = first.data_ptr()
-        view = first[10:20]
-        del first
-        assert not pool.spare
-        second = pool.empty((SMALLEST,), torch.uint8)
-        assert second.data_ptr() != address
-        del view
-        assert len(pool.spare) == 1
-        assert pool.empty((SMALLEST // 4,), torch.float32).data_ptr() == address
-
-    def test_blocks_of_other_sizes_do_not_pile_up(self):
-        pool = BlockPool()
-        for factor in (1, 2, 4, 8, 16, 32):
-            pool.empty((SMALLEST * factor,), torch.uint8)
-        assert [len(block) // SMALLEST for block in pool.spare] == [4, 8, 16, 32]
-
-    def test_small_tensors_come_from_torch(self):
-        pool = BlockPool()
-        made = pool.empty((3, 4), torch.float64)
-        assert made.shape == (3, 4)
-        assert made.dtype is torch.float64
-        del made
-        assert not pool.spare

@@ -51,6 +51,7 @@ class _Constants(NamedTuple):
     dampening_factor: float
     model: CellModel
     reset: Tensor | None = None
+    delay_index: Tensor | None = None
 
 
 def run(
@@ -64,6 +65,7 @@ def run(
     dt: float,
     dampening_factor: float,
     model: CellModel = LSNN,
+    delay_index: Tensor | None = None,
 ) -> tuple[Tensor, SpikingState]:
     """Advance B networks through T simulation steps; see ``reference.run``, of which this is the equal.
 
@@ -71,7 +73,7 @@ def run(
     nor all float64, and gradients of the neurons' constants.
 
     Raises:
-        ValueError: If the engine does not support ``model``.
+        ValueError: If the engine does not support ``model``, or ``delay_index`` does not fit.
         RuntimeError: If it is not available.
     """
     if not supports(model):
@@ -82,6 +84,8 @@ def run(
     constants = _constants(neurons, dt, dampening_factor, model)
     if reset is not None:
         constants = constants._replace(reset=(reset != 0).contiguous())
+    if delay_index is not None and state.currents.shape[1] > 1:
+        constants = constants._replace(delay_index=_checked_delays(delay_index, weight, state))
     given = (weight, inputs, noise_current, *state)
     if torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in given):
         spikes, *after = _Sequence.apply(constants, *given)  # type: ignore[misc]
@@ -116,6 +120,18 @@ def _constants(neurons: NeuronParameters, dt: float, dampening_factor: float, mo
     if model.spike_counts_as_refractory:
         neurons = neurons._replace(refractory_period=(neurons.refractory_period - 1).clamp_(min=0))
     return _Constants(neurons, dt, dampening_factor, model)
+
+
+def _checked_delays(delay_index: Tensor, weight: Tensor, state: SpikingState) -> Tensor:
+    """Return the delays ``[N, I + N]`` as the kernels read them, who look nothing up that is not there."""
+    num_delays, num_neurons = state.currents.shape[1:]
+    expected = [num_neurons, weight.shape[1]]
+    if list(delay_index.shape) != expected:
+        raise ValueError(f"delay_index is {list(delay_index.shape)}: expected {expected}")
+    low, high = map(int, delay_index.aminmax())
+    if low < 0 or high >= num_delays:
+        raise ValueError(f"delay_index goes from {low} to {high}: expected 0 to {num_delays - 1}")
+    return delay_index.to(torch.int32).contiguous()
 
 
 def _fits(
@@ -244,6 +260,7 @@ class _Call:
             None if by_inputs is None else by_inputs.data_ptr(),
             library.pointers(by_before),
             by_product,
+            None if self.constants.delay_index is None else self.constants.delay_index.data_ptr(),
         )
         addresses = library.Tape(*(each.data_ptr() for each in tape))
         _check(self.functions.backward(self.problem, self.prepared.handle, addresses, gradients))

@@ -1,5 +1,6 @@
 // A block backwards: thresholds are computed anew from the spikes; errors go back over existing synapses only, and only
-// to neurons whose pseudo-derivative is not 0; the weight gradient gets one row of errors for each presynaptic spike.
+// to neurons whose pseudo-derivative is not 0; the weight gradient gets one row of errors for each presynaptic spike and
+// delay, or one in all, where each synapse has but one delay.
 #pragma once
 
 #include "forward.hpp"
@@ -53,18 +54,19 @@ struct Backward {
     Vec<T>* course;  // adaptation before each step of the segment: [length, N]
     ActiveInputs<T> inputs;
     int64_t slot;
+    const int32_t* sources;  // [I + N, padded N]: from error_rows(0) of a sample to each synapse's error, or null
     T* by_weight;
     T pulse;
 
     Backward(const Problem<T>& problem, const Weights<T>& weights, const Tape<T>& kept, const Gradients<T>& gradients,
-             int64_t index, T* weight_gradient, Arena<T> arena)
+             const int32_t* error_sources, int64_t index, T* weight_gradient, Arena<T> arena)
         : p(problem), w(weights), tape(kept), out(gradients), block(problem, index), padded_neurons(padded(problem.neurons)),
           slots(ring_slots(problem.delays)), length(segment_steps(problem.neurons, kLanes)),
           by_voltage(arena.vectors(padded_neurons)), by_spikes(arena.vectors(padded_neurons)),
           by_adaptation(arena.vectors(padded_neurons)), ring(arena.vectors(slots * padded_neurons)),
           rows((T*)arena.vectors(slots * padded_neurons)), course(arena.vectors(length * padded_neurons)),
-          inputs(arena, block, (T)(1 / problem.dt)), slot(slots - problem.delays), by_weight(weight_gradient),
-          pulse((T)(1 / problem.dt)) {}
+          inputs(arena, block, (T)(1 / problem.dt)), slot(slots - problem.delays), sources(error_sources),
+          by_weight(weight_gradient), pulse((T)(1 / problem.dt)) {}
 
     Vec<T>* errors() { return ring + slot * p.neurons; }
     T* error_rows(int64_t k) { return rows + (slot + k) * kLanes * padded_neurons; }
@@ -231,21 +233,33 @@ struct Backward {
         sink.by_voltage[n] = by_voltage_before;
     }
 
-    // Add value times the errors that the channel's synapses of each delay lead to.
+    // Add value times the errors that the channel's synapses lead to.
     LSNN_INLINE void add_rows(int64_t pre, unsigned lanes, const Vec<T>& value) {
         const int64_t width = padded_neurons;
+        const T* row[kLanes];
+        T factor[kLanes];
+        int count = 0;
+        for (unsigned left = lanes; left; left &= left - 1, ++count) {
+            const int lane = __builtin_ctz(left);
+            row[count] = error_rows(0) + lane * width;
+            factor[count] = value[lane];
+        }
+        if (sources) {
+            add_gathered(by_weight + pre * width, row, factor, count, sources + pre * width, width);
+            return;
+        }
         for (int64_t k = 0; k < p.delays; ++k) {
-            T* const to = by_weight + (pre * p.delays + k) * width;
-            const T* const from = error_rows(k);
-            const T* row[kLanes];
-            T factor[kLanes];
-            int count = 0;
-            for (unsigned left = lanes; left; left &= left - 1, ++count) {
-                const int lane = __builtin_ctz(left);
-                row[count] = from + lane * width;
-                factor[count] = value[lane];
-            }
-            add_scaled(to, row, factor, count, width);
+            add_scaled(by_weight + (pre * p.delays + k) * width, row, factor, count, width);
+            for (int r = 0; r < count; ++r) row[r] += kLanes * width;
+        }
+    }
+
+    static LSNN_INLINE void add_gathered(T* to, const T* const* row, const T* factor, int count, const int32_t* from,
+                                         int64_t width) {
+        for (int64_t i = 0; i < width; i += kLanes) {
+            Vec<T> sum = *(const Vec<T>*)(to + i);
+            for (int r = 0; r < count; ++r) sum = multiply_add<T>(splat(factor[r]), gather<T>(row[r], from + i), sum);
+            *(Vec<T>*)(to + i) = sum;
         }
     }
 

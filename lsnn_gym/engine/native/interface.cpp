@@ -174,28 +174,48 @@ private:
     Buffer<T> scratch_;
 };
 
+// Where among a block's rows of errors, [D, lanes, padded N], each synapse's error is, from a sample's first on: [I + N, padded N].
+template <class T>
+std::vector<int32_t> error_sources(const Problem<T>& p, const int32_t* delay) {
+    const int64_t pres = p.inputs + p.neurons, width = padded(p.neurons);
+    std::vector<int32_t> found(pres * width, 0);
+    for (int64_t i = 0; i < p.neurons; ++i)
+        for (int64_t j = 0; j < pres; ++j)
+            found[j * width + i] = static_cast<int32_t>(delay[i * pres + j] * p.plan.lanes * width + i);
+    return found;
+}
+
 template <class T>
 void backward(const Problem<T>& p, const Weights<T>& w, const Tape<T>& tape, const Gradients<T>& gradients) {
     const Kernels<T>& kernels = kernels_of<T>(p.plan.variant);
     const int64_t threads = p.plan.threads, size = scratch_numbers(p);
     const int64_t pres = p.inputs + p.neurons, width = padded(p.neurons), posts = p.delays * p.neurons;
-    const int64_t gradient_size = pres * p.delays * width;
+    const int64_t kept_delays = gradients.delay ? 1 : p.delays, gradient_size = pres * kept_delays * width;
+    const std::vector<int32_t> sources = gradients.delay ? error_sources(p, gradients.delay) : std::vector<int32_t>();
     // With more chains than threads, a thread that is done always finds another one.
     const int64_t chains = threads == 1 ? 1 : p.plan.blocks < 2 * threads ? p.plan.blocks : 2 * threads;
     Buffer<T> scratch(threads * size), sums(chains * gradient_size);
     for_blocks(p.plan.blocks, chains, threads, [&](int64_t thread, int64_t block) {
         T* const sum = sums.data() + block % chains * gradient_size;
         if (block < chains) std::memset(sum, 0, gradient_size * sizeof(T));
-        kernels.backward(p, w, tape, gradients, block, sum, scratch.data() + thread * size);
+        kernels.backward(p, w, tape, gradients, gradients.delay ? sources.data() : nullptr, block, sum, scratch.data() + thread * size);
     });
+    const auto total = [&](int64_t at) {
+        T sum = 0;
+        for (int64_t chain = 0; chain < chains; ++chain) sum += sums.data()[chain * gradient_size + at];
+        return sum;
+    };
+    if (gradients.delay) {
+        std::memset(gradients.by_weight, 0, posts * pres * sizeof(T));
+        for (int64_t i = 0; i < p.neurons; ++i)
+            for (int64_t j = 0; j < pres; ++j)
+                gradients.by_weight[(gradients.delay[i * pres + j] * p.neurons + i) * pres + j] = total(j * width + i);
+        return;
+    }
     for (int64_t j0 = 0; j0 < pres; j0 += 16)
         for (int64_t i = 0; i < posts; ++i)
-            for (int64_t j = j0; j < pres && j < j0 + 16; ++j) {
-                const T* from = sums.data() + (j * p.delays + i / p.neurons) * width + i % p.neurons;
-                T sum = 0;
-                for (int64_t chain = 0; chain < chains; ++chain) sum += from[chain * gradient_size];
-                gradients.by_weight[i * pres + j] = sum;
-            }
+            for (int64_t j = j0; j < pres && j < j0 + 16; ++j)
+                gradients.by_weight[i * pres + j] = total((j * p.delays + i / p.neurons) * width + i % p.neurons);
 }
 
 }  // namespace

@@ -34,9 +34,9 @@ void write(void* at, const State<T>& after) {
 }
 
 template <class T>
-void run_backward(const Problem<T>& p, const Weights<T>& w, const Tape<T>& tape, const Gradients<T>& gradients, int64_t block,
-                  T* by_weight, T* scratch) {
-    Backward<T>(p, w, tape, gradients, block, by_weight, Arena<T>{scratch}).run();
+void run_backward(const Problem<T>& p, const Weights<T>& w, const Tape<T>& tape, const Gradients<T>& gradients,
+                  const int32_t* sources, int64_t block, T* by_weight, T* scratch) {
+    Backward<T>(p, w, tape, gradients, sources, block, by_weight, Arena<T>{scratch}).run();
 }
 
 }  // namespace

@@ -249,6 +249,19 @@ static __attribute__((noinline)) void transpose(Vec<T>* tile) {
     for (int i = 0; i < kLanes; ++i) tile[i] = held[i];
 }
 
+// `from[index[0]]`, `from[index[1]]`, ... in the lanes.
+template <class T>
+LSNN_INLINE Vec<T> gather(const T* from, const int32_t* index) {
+#if defined(LSNN_AVX512)
+    if constexpr (sizeof(T) == 4) return (Vec<T>)_mm512_i32gather_ps(_mm512_loadu_si512(index), from, 4);
+#elif defined(LSNN_AVX2)
+    if constexpr (sizeof(T) == 4) return (Vec<T>)_mm256_i32gather_ps(from, _mm256_loadu_si256((const __m256i*)index), 4);
+#endif
+#define LSNN_AT(i) from[index[i]]
+    return Vec<T>{LSNN_EACH(LSNN_AT)};
+#undef LSNN_AT
+}
+
 // Read `rows` x `columns` numbers, a row a sample, into `columns` vectors; missing ones are 0.
 template <class T>
 static __attribute__((noinline)) void load_tile(const T* from, ptrdiff_t stride, int rows, int columns, Vec<T>* tile) {

@@ -81,6 +81,7 @@ class Gradients(ctypes.Structure):
         ("by_input", c_void_p),
         ("by_before", State),
         ("skips_input_weights", c_int32),
+        ("delay", c_void_p),
     )
 
 

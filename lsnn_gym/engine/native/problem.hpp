@@ -82,6 +82,7 @@ struct Gradients {
     T* by_input;               // [T, B, I], or null
     State<T> by_before;        // by the state before the first step; refractory is not used
     int32_t skips_input_weights;  // leave their gradient to the caller, who has it from by_noise
+    const int32_t* delay;         // [N, I + N]: the one of a synapse's D weights whose gradient is asked for, or null for all
 };
 
 constexpr int kGroup = 8;  // sums at a time of a dense part: as many as there are registers for
@@ -124,9 +125,10 @@ struct Kernels {
     void (*begin)(void* at, const Problem<T>&, const Weights<T>&, const State<const T>&, int64_t block, T* scratch);
     void (*step)(void* at, T* spikes);
     void (*write)(void* at, const State<T>&);
-    // And backwards, adding to a weight gradient [I + N, D, padded N] that no other thread adds to.
-    void (*backward)(const Problem<T>&, const Weights<T>&, const Tape<T>&, const Gradients<T>&, int64_t block,
-                     T* by_weight, T* scratch);
+    // And backwards, adding to a weight gradient [I + N, D, padded N] that no other thread adds to or, given where each
+    // synapse's error lies, `sources`, to one of [I + N, padded N].
+    void (*backward)(const Problem<T>&, const Weights<T>&, const Tape<T>&, const Gradients<T>&, const int32_t* sources,
+                     int64_t block, T* by_weight, T* scratch);
 };
 
 // Whole vectors, whatever the number of lanes.
