@@ -14,22 +14,18 @@ import torch
 from torch import Tensor
 
 from lsnn_gym.coding import latency_steps
-from lsnn_gym.rules.antlr import network as antlr_network
-from lsnn_gym.rules.antlr.layers import AveragePool, MaxPool, SpikingLayer, convolution, dense
+from lsnn_gym.rules.antlr.layers import MaxPool, SpikingLayer, dense
 from lsnn_gym.rules.antlr.losses import (
     clip_gradients_,
     count_loss,
-    exponential_kernel,
-    latency_errors,
     latency_loss,
-    train_distances,
-    train_errors,
     train_loss,
 )
 from lsnn_gym.rules.antlr.network import AntlrNetwork, run_together
 from lsnn_gym.rules.antlr.neuron import ACTIVATION, COMBINED, TIMING, AntlrNeuron, AntlrRule, NeuronRecord
-from lsnn_gym.rules.layers import DenseSynapses, Signal
+from lsnn_gym.rules.layers import Signal
 from tests.rules import obvious_antlr
+from tests.rules.antlr_networks import gradients, normal, random_network, random_spikes
 from tests.vectors.antlr import check
 
 EXPLICIT = {"beta_auto": 0, "beta_i": 0.7, "beta_v": 0.12, "beta_bias": 0.3}
@@ -71,8 +67,6 @@ CASES: dict[str, tuple[list[str], dict[str, Any]]] = {
     "pool-first": (["1x5x4", "apool2", "conv2c3", "fc3"], {"time_length": 12, "density": 0.4}),
     "images-to-the-end": (["1x4x4", "mpool2", "conv2c3", "flatten", "fc2", "fc3"], {"lrule": "Activation"}),
 }
-
-
 Recorded = Callable[[str], tuple[Path, dict[str, Any]]]
 
 
@@ -113,10 +107,6 @@ def test_cases_are_what_their_names_say(recorded: Recorded):
 def steps_of(*values: float) -> Tensor:
     """Return one neuron's values over time, ``[T, 1, 1]``."""
     return torch.tensor(values, dtype=torch.float64)[:, None, None]
-
-
-def normal(seed: int, *shape: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 BIAS = torch.zeros(1, dtype=torch.float64)
@@ -239,30 +229,6 @@ def by_autograd(network: AntlrNetwork, inputs: Tensor) -> Tensor:
     return torch.stack(output)
 
 
-def random_network(
-    rule: AntlrRule, *, neuron: AntlrNeuron | None = None, stops_early: bool = False
-) -> AntlrNetwork:
-    generator = torch.Generator().manual_seed(0)
-    neuron = neuron or AntlrNeuron.normalised(0.9, 0.95, 40)
-    layers = [
-        dense(10, 12, neuron, rule, generator=generator),
-        dense(12, 4, neuron, rule, generator=generator),
-    ]
-    network = AntlrNetwork(layers, stops_early=stops_early).double()
-    with torch.no_grad():
-        for each in network.parameters():
-            each += 0.25 if each.ndim == 2 else 0.0
-    return network
-
-
-def random_spikes(*shape: int, seed: int = 0, density: float = 0.15) -> Tensor:
-    return (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < density).double()
-
-
-def gradients(network: AntlrNetwork, loss: Tensor) -> list[Tensor]:
-    return list(torch.autograd.grad(loss, list(network.parameters()), materialize_grads=True))
-
-
 def test_activation_rule_is_backpropagation_with_a_surrogate_and_resets_held():
     network = random_network(ACTIVATION, neuron=AntlrNeuron(0.9, 0.95, 0.8, 0.05, 0.04))
     inputs, factors = random_spikes(40, 3, 10), normal(5, 40, 3, 4)
@@ -309,176 +275,6 @@ def test_timing_rule_learns_of_counts_only_the_push_on_silent_neurons():
     assert silent[5:].min() < 1
     torch.testing.assert_close(by_weight, (-100 / 10 * silent)[:, None].expand_as(by_weight))
     assert not by_bias.any()
-
-
-def test_train_loss_is_what_its_error_of_spikes_says():
-    target = random_spikes(20, 2, 3, seed=2)
-    spikes = normal(1, 20, 2, 3).requires_grad_()
-    kernel = exponential_kernel(0.7, 20)
-    residual = torch.zeros(20 + len(kernel) - 1, 2, 3, dtype=torch.float64)
-    for k, value in enumerate(kernel):
-        residual = residual + value * torch.nn.functional.pad(
-            spikes - target, (0, 0, 0, 0, k, len(kernel) - 1 - k)
-        )
-    loss = residual.square().sum() / (20 * 2)
-    errors = train_errors(spikes.detach(), target, 0.7)
-    assert errors.loss.item() == pytest.approx(loss.item())
-    torch.testing.assert_close(errors.by_spike, torch.autograd.grad(loss, spikes)[0])
-
-
-def test_kernel_ends_before_what_is_too_small():
-    assert len(exponential_kernel(0.5, 300)) == 20  # 0.5^19 is the last above 1e-6
-    assert len(exponential_kernel(0.9, 30)) == 30
-    assert len(exponential_kernel(0.0, 30)) == 1
-    with pytest.raises(
-        ValueError, match=r"^decay 0.99 makes the loss's kernel 300 steps long: expected at most 201$"
-    ):
-        exponential_kernel(0.99, 300)
-    assert len(exponential_kernel(0.99, 201)) == 201
-    with pytest.raises(ValueError, match=r"^decay of the loss's kernel is 1.0: expected from 0 to below 1$"):
-        exponential_kernel(1.0, 30)
-
-
-def test_latency_loss_by_hand():
-    # Three steps, one sample: outputs fire first at step 0 and at step 2, the label's never.
-    spikes = torch.tensor([[[1.0, 0, 0]], [[1, 0, 0]], [[0, 1, 0]]])
-    errors = latency_errors(spikes, torch.tensor([2]), softmax_beta=0.5, no_spike_weight=0.25)
-    assert errors.logits.tolist() == [[1.5, 0.5, 0.0]]
-    chance = torch.tensor([1.5, 0.5, 0.0]).softmax(0)
-    assert errors.cross_entropy.item() == pytest.approx(-math.log(chance[2]))
-    assert errors.no_spike.item() == 0.25
-    assert errors.by_spike[:, 0].tolist() == [[0, 0, -0.25]] * 3
-    assert errors.by_time[0, 0].tolist() == pytest.approx([-0.5 * chance[0].item(), 0, 0])
-    assert errors.by_time[1, 0].tolist() == [0, 0, 0]
-    assert errors.by_time[2, 0].tolist() == pytest.approx([0, -0.5 * chance[1].item(), 0])
-
-
-def test_latency_error_of_time_is_the_derivative_by_when_the_spikes_come():
-    first = torch.tensor([[3.0, 7.0, 5.0], [1.0, 2.0, 8.0]], dtype=torch.float64, requires_grad=True)
-    labels = torch.tensor([1, 0])
-    loss = torch.nn.functional.cross_entropy((10 - first) / 6, labels)
-    (expected,) = torch.autograd.grad(loss, first)
-    spikes = torch.nn.functional.one_hot(first.long(), 10).permute(2, 0, 1).double()
-    errors = latency_errors(spikes, labels)
-    assert errors.cross_entropy.item() == pytest.approx(loss.item())
-    torch.testing.assert_close(errors.by_time.sum(0), expected)
-
-
-def test_scaled_loss_scales_both_errors():
-    network = random_network(COMBINED)
-    loss = latency_loss(network(random_spikes(40, 3, 10))[-1], torch.tensor([0, 1, 2]))
-    once = gradients(network, loss)
-    loss = latency_loss(network(random_spikes(40, 3, 10))[-1], torch.tensor([0, 1, 2]))
-    for one, other in zip(once, gradients(network, 3 * loss), strict=True):
-        assert one.any()
-        torch.testing.assert_close(3 * one, other)
-
-
-@pytest.mark.parametrize("piece", [1, 5, 7, 100])
-def test_stopping_early_is_the_beginning_of_the_whole(piece: int, monkeypatch):
-    monkeypatch.setattr(antlr_network, "PIECE", piece)
-    inputs = random_spikes(60, 3, 10, density=0.4)
-    whole = random_network(COMBINED)(inputs)
-    short = random_network(COMBINED, stops_early=True)(inputs)
-    first_spikes = whole[-1].values.argmax(0)
-    assert whole[-1].values.any(0).all()
-    steps = int(first_spikes.max()) + 1
-    assert 1 < steps < 60
-    assert len(short[-1].values) == steps
-    for one, other in zip(whole, short, strict=True):
-        torch.testing.assert_close(one.values[:steps], other.values)
-
-
-def test_nothing_stops_while_one_output_is_silent():
-    network = random_network(COMBINED, stops_early=True)
-    with torch.no_grad():
-        network.layers[1].weight[2] = -1.0  # type: ignore[index]
-    assert len(network(random_spikes(40, 3, 10, density=0.4))[-1].values) == 40
-
-
-def test_networks_side_by_side_stop_when_the_last_of_them_may():
-    networks = [random_network(COMBINED, stops_early=True) for _ in range(2)]
-    with torch.no_grad():
-        for each in networks[1].parameters():
-            each *= 0.6
-    inputs = [random_spikes(80, 3, 10, seed=seed, density=0.4) for seed in (0, 1)]
-    alone = [network(each) for network, each in zip(networks, inputs, strict=True)]
-    lengths = [len(each[-1].values) for each in alone]
-    assert lengths[0] != lengths[1]
-    assert max(lengths) < 80
-    together = run_together(networks, inputs)
-    assert [len(each[-1].values) for each in together] == [max(lengths)] * 2
-    for one, other in zip(alone, together, strict=True):
-        torch.testing.assert_close(one[-1].values, other[-1].values[: len(one[-1].values)])
-
-
-def test_max_pool_sends_both_errors_to_the_first_of_the_largest():
-    values = torch.tensor([[0.0, 1, 1, 0, 1], [1, 1, 0, 0, 1], [1, 1, 1, 1, 1]]).view(1, 1, 1, 3, 5)
-    signal = Signal(values.requires_grad_(), torch.zeros_like(values).requires_grad_())
-    pooled = MaxPool(2)(signal)
-    assert pooled.values.flatten().tolist() == [1, 1]
-    (pooled.values * torch.tensor([2.0, 3.0]) + pooled.timing * torch.tensor([5.0, 7.0])).sum().backward()
-    for found, (first, second) in ((signal.values.grad, (2, 3)), (signal.timing.grad, (5, 7))):  # type: ignore[union-attr]
-        assert found.flatten().tolist() == [0, first, second, *[0] * 12]  # type: ignore[union-attr]
-
-
-def test_average_pool_spreads_both_errors_over_whole_windows():
-    values = torch.arange(15.0).view(1, 1, 1, 3, 5)
-    signal = Signal(values.requires_grad_(), torch.zeros_like(values).requires_grad_())
-    pooled = AveragePool(2)(signal)
-    assert pooled.values.flatten().tolist() == [3, 5]
-    (pooled.values * 4 + pooled.timing * 8).sum().backward()
-    for found, share in ((signal.values.grad, 1), (signal.timing.grad, 2)):  # type: ignore[union-attr]
-        row = [share] * 4 + [0]
-        assert found.flatten().tolist() == [*row, *row, *[0] * 5]  # type: ignore[union-attr]
-
-
-def test_convolution_with_stride_and_dilation_is_as_many_dense_synapses():
-    neuron, generator = AntlrNeuron(0.8, 0.9, 1.0, 0.5, 0.5), torch.Generator().manual_seed(0)
-    layer = convolution(
-        2, 3, 3, neuron, COMBINED, stride=2, padding=1, dilation=2, generator=generator
-    ).double()
-    with torch.no_grad():
-        layer.weight.add_(0.2)
-    inputs = random_spikes(10, 2, 2, 8, 7, density=0.3)
-    output = layer(Signal(inputs))
-    assert output.values.shape == (10, 2, 3, 3, 3)
-    basis = torch.eye(2 * 8 * 7, dtype=torch.float64).view(1, -1, 2, 8, 7)
-    matrix = layer.synapses.drive(basis, layer.weight).detach()[0].flatten(1).T
-    other = SpikingLayer(dense(112, 27, neuron, COMBINED).synapses, matrix, neuron, COMBINED)
-    flat = other(Signal(inputs.flatten(2)))
-    assert torch.equal(output.values.flatten(2), flat.values)
-    assert 0 < flat.values.sum() < flat.values.numel()
-    factors = normal(3, 10, 2, 27)
-    assert output.timing is not None
-    (factors * (output.values.flatten(2) - output.timing.flatten(2))).sum().backward()
-    assert flat.timing is not None
-    (factors * (flat.values - flat.timing)).sum().backward()
-    assert other.weight.grad is not None
-    probe = layer.weight.detach().clone().requires_grad_()
-    drives = layer.synapses.drive(basis, probe)[0].flatten(1).T
-    (expected,) = torch.autograd.grad((drives * other.weight.grad).sum(), probe)
-    torch.testing.assert_close(layer.weight.grad, expected)
-
-
-def test_gradients_are_cut_element_by_element():
-    weight = torch.nn.Parameter(torch.zeros(5))
-    weight.grad = torch.tensor([0.5, -3.0, float("nan"), float("inf"), 1.0])
-    untouched = torch.nn.Parameter(torch.zeros(1))
-    clip_gradients_([weight, untouched])
-    assert weight.grad.tolist() == [0.5, -1.0, 0.0, 1.0, 1.0]
-    assert untouched.grad is None
-
-
-def test_output_carries_no_timing_value_and_spikes_without_gradient():
-    signals = random_network(COMBINED)(random_spikes(40, 3, 10))
-    for each in signals:
-        assert each.timing is not None
-        assert each.spikes is not None
-        assert not each.timing.any()
-        assert each.timing.requires_grad
-        assert not each.spikes.requires_grad
-        assert torch.equal(each.spikes, each.values)
 
 
 @pytest.mark.parametrize("rule", [ACTIVATION, TIMING, COMBINED], ids=["activation", "timing", "combined"])
@@ -544,31 +340,3 @@ def test_rule_ignores_the_error_it_does_not_know():
     assert TIMING.voltage_error(record, 3 * ones, 5 * ones).flatten().tolist() == [-10, -10]
     assert COMBINED.voltage_error(record, 3 * ones, 5 * ones).flatten().tolist() == [-7, -7]
     assert COMBINED.voltage_error(record, None, None).flatten().tolist() == [0, 0]
-
-
-def test_distances_from_trains_are_the_losses_of_trains():
-    generator = torch.Generator().manual_seed(4)
-    spikes, targets = ((torch.rand(30, size, 6, generator=generator) < 0.2).double() for size in (3, 4))
-    found = train_distances(spikes, targets, 0.8)
-    assert found.shape == (3, 4)
-    for b in range(3):
-        for c in range(4):
-            loss = train_errors(spikes[:, b : b + 1], targets[:, c : c + 1], 0.8).loss
-            assert found[b, c].item() == pytest.approx(30 * loss.item(), rel=1e-9)
-    assert float(train_distances(targets, targets, 0.8).diagonal().abs().max()) < 1e-9
-
-
-@pytest.mark.parametrize("share", [0.0, 0.004, 0.3])
-def test_products_of_few_spikes_are_those_of_many(share: float):
-    generator = torch.Generator().manual_seed(5)
-    values = (torch.rand(20, 3, 2, 5, 6, generator=generator) < share).double()
-    values[7:] = 0
-    weight = torch.randn(100, 60, generator=generator, dtype=torch.float64)
-    by_drive = torch.randn(20, 3, 100, generator=generator, dtype=torch.float64)
-    synapses = DenseSynapses()
-    with torch.no_grad():
-        found = synapses.drive(values, weight), synapses.by_weight(by_drive, values, weight)
-    expected = synapses.drive(values, weight), torch.einsum("tbo,tbi->oi", by_drive, values.flatten(2))
-    for mine, its in zip(found, expected, strict=True):
-        assert mine.is_contiguous()
-        torch.testing.assert_close(mine, its, rtol=1e-12, atol=1e-12)

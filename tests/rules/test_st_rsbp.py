@@ -4,54 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from lsnn_gym.engine import native
-from lsnn_gym.rules.layers import DenseSynapses, LayeredNetwork, Signal
-from lsnn_gym.rules.st_rsbp import compiled
+from lsnn_gym.rules.layers import DenseSynapses, Signal
 from lsnn_gym.rules.st_rsbp.layers import SpikingLayer, dense, output
 from lsnn_gym.rules.st_rsbp.losses import count_loss
 from lsnn_gym.rules.st_rsbp.network import PUBLISHED_IMAGES, HiddenLayer, st_rsbp_network
 from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron, spike_psp
-from lsnn_gym.rules.st_rsbp.recurrent import RecurrentLayer, grid_connections, reservoir, solve
+from lsnn_gym.rules.st_rsbp.recurrent import RecurrentLayer, grid_connections, reservoir
 from lsnn_gym.rules.st_rsbp.rule import Recurrence, RSBPRule, away_from_zero
 from lsnn_gym.rules.st_rsbp.tables import EffectTable
 from lsnn_gym.rules.tssl_bp.layers import dense as tssl_dense
 from lsnn_gym.rules.tssl_bp.neuron import TSSLNeuron
 from tests.rules import obvious_st_rsbp
 from tests.rules.obvious_st_rsbp import Settings
+from tests.rules.st_rsbp_networks import PLAIN, gradients, random_spikes, small_network
 from tests.vectors.strsbp import check
-
-NEEDS_KERNELS = pytest.mark.skipif(compiled.unavailable is not None, reason=str(compiled.unavailable))
-PLAIN = RSBPRule(compiled=False)
-
-
-def random_spikes(seed: int, steps: int, batch: int, neurons: int, rate: float = 0.15) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return (torch.rand(steps, batch, neurons, generator=generator, dtype=torch.float64) < rate).double()
-
-
-def small_network(rule: RSBPRule, seed: int = 0, **options) -> LayeredNetwork:
-    """Return 20-16-R12-4 of float64, which fires in every layer."""
-    generator = torch.Generator().manual_seed(seed)
-    hidden = (HiddenLayer(16, 2.0), HiddenLayer((2, 2, 3), 1.5))
-    arguments = {"output_threshold": 1.0, "rule": rule, "generator": generator} | options
-    return st_rsbp_network(20, hidden, 4, **arguments).double()
-
-
-def gradients(network: LayeredNetwork, inputs: Tensor, labels: Tensor, scale: float = 1.0) -> list[Tensor]:
-    network.zero_grad()
-    loss = count_loss(network(inputs)[-1], labels, desired=12, undesired=2, margin=2)
-    (scale * loss).backward()
-    found = [each.grad.clone() for each in network.parameters() if each.grad is not None]
-    assert len(found) == len(list(network.parameters()))
-    return found
-
 
 CASES = {
     "updates": Settings(
@@ -241,106 +213,6 @@ def test_gradient_of_a_batch_is_the_sum_over_samples(recurrence: Recurrence):
         torch.testing.assert_close(each, torch.stack([found[k] for found in alone]).sum(0))
 
 
-@NEEDS_KERNELS
-@pytest.mark.parametrize("recurrence", list(Recurrence))
-@pytest.mark.parametrize("threads", [1, 3])
-def test_kernels_equal_the_plain_form(recurrence: Recurrence, threads: int):
-    inputs, labels = random_spikes(8, 90, 4, 20), torch.tensor([3, 1, 2, 0])
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        found = []
-        for by_kernels in (True, False):
-            network = small_network(RSBPRule(recurrence=recurrence, compiled=by_kernels))
-            signals = network(inputs)
-            found.append((gradients(network, inputs, labels), [each.values for each in signals]))
-    finally:
-        torch.set_num_threads(before)
-    for one, other in zip(*(each[1] for each in found), strict=True):
-        assert one.sum() > 0
-        assert torch.equal(one, other)
-    for one, other in zip(*(each[0] for each in found), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9 * float(other.abs().max()))
-
-
-@NEEDS_KERNELS
-def test_kernels_of_every_processor_give_the_same_numbers():
-    inputs, labels = random_spikes(8, 90, 2, 20), torch.tensor([3, 1])
-    network, found = small_network(RSBPRule()), []
-    try:
-        for isa in range(native.kernels().choose_isa(-1) + 1):
-            assert native.kernels().choose_isa(isa) == isa
-            found.append(gradients(network, inputs, labels))
-    finally:
-        native.kernels().choose_isa(-1)
-    for each in found[1:]:
-        for one, other in zip(found[0], each, strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
-
-
-@NEEDS_KERNELS
-def test_kernels_equal_the_plain_form_for_any_number_of_neurons_and_any_values():
-    # Widths that fill vectors, and that do not; values that are no spikes; gradients that differ over steps.
-    generator = torch.Generator().manual_seed(9)
-    for inputs, outputs, period in ((1, 1, 0), (17, 33, 3), (40, 80, 2), (5, 130, 1)):
-        weight = torch.rand(outputs, inputs, generator=generator, dtype=torch.float64)
-        values = random_spikes(10, 30, 3, inputs, 0.3)[:, ::2] * torch.rand(
-            30, 1, inputs, generator=generator, dtype=torch.float64
-        )
-        by_spikes = torch.rand(30, 2, outputs, generator=generator, dtype=torch.float64)
-        found = []
-        for by_kernels in (True, False):
-            neuron = RSBPNeuron(0.05 * inputs, refractory_period=period)
-            layer = SpikingLayer(DenseSynapses(), weight.clone(), neuron, RSBPRule(compiled=by_kernels))
-            below = values.clone().requires_grad_()
-            spikes = layer(Signal(below)).values
-            spikes.backward(by_spikes)
-            found.append((spikes, below.grad, layer.weight.grad))
-        assert found[1][0].sum() > 0
-        for one, other in zip(*found, strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
-
-
-@NEEDS_KERNELS
-def test_iteration_says_which_systems_it_solved():
-    generator = torch.Generator().manual_seed(0)
-    mask = grid_connections((4, 4, 4), generator)
-    mask.fill_diagonal_(False)
-    links = compiled.Links.of(mask)
-    others = torch.randn(6, len(links.post), generator=generator, dtype=torch.float64) * 0.1
-    divisor = torch.rand(6, 64, generator=generator, dtype=torch.float64) + 0.3
-    divisor[0, :5] = -1e-4
-    right = torch.randn(6, 64, generator=generator, dtype=torch.float64)
-    right[1] = 0
-    divisor[2], others[2] = float("nan"), 0
-    found, solved = compiled.solve(links, divisor, others, right)
-    systems = torch.zeros(6, 64, 64, dtype=torch.float64)
-    systems[:, links.post, links.pre] = others
-    systems.diagonal(dim1=1, dim2=2).copy_(divisor)
-    assert not solved[2]
-    assert solved[1]
-    assert solved.sum() >= 4
-    torch.testing.assert_close(found[solved], solve(systems[solved], right[solved]), rtol=1e-8, atol=1e-8)
-
-
-@NEEDS_KERNELS
-@pytest.mark.parametrize("recurrence", list(Recurrence))
-def test_systems_that_iteration_does_not_solve_are_solved_all_the_same(recurrence, monkeypatch):
-    network, labels = small_network(RSBPRule(recurrence=recurrence)), torch.tensor([0, 1, 2])
-    inputs = random_spikes(11, 90, 3, 20)
-    expected = gradients(network, inputs, labels)
-    whole = compiled.solve
-
-    def fails_at_the_second(*arguments: Any) -> tuple[Tensor, Tensor]:
-        found, solved = whole(*arguments)
-        found[1], solved[1] = float("nan"), False
-        return found, solved
-
-    monkeypatch.setattr(compiled, "solve", fails_at_the_second)
-    for one, other in zip(gradients(network, inputs, labels), expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8)
-
-
 def test_divisors_are_kept_away_from_zero_with_their_sign():
     divisor = torch.tensor([0.0, 5e-5, -5e-5, 1e-4, -2e-4, 3.0])
     assert away_from_zero(divisor, 0.0) is divisor
@@ -414,15 +286,6 @@ def test_a_synapse_that_is_not_there_never_comes_and_one_at_zero_may_go_on():
         layer.rule = replace(layer.rule, compiled=by_kernels)
         without = layer.neuron.run(layer.synapses.drive(inputs[..., :16], layer.weight), layer.same_layer())
         assert torch.equal(layer.simulate(inputs[..., :16]), without.spikes)
-
-
-def test_kernels_see_a_mask_that_is_loaded():
-    networks = [small_network(RSBPRule(), seed) for seed in (0, 1)]
-    inputs = random_spikes(13, 60, 2, 20)
-    networks[0](inputs)  # its links are known now
-    networks[0].load_state_dict(networks[1].state_dict())
-    for one, other in zip(networks[0](inputs), networks[1](inputs), strict=True):
-        assert torch.equal(one.values, other.values)
 
 
 def test_reservoir_that_does_not_learn_has_no_gradient():
