@@ -124,9 +124,21 @@ static double run_once(std::mt19937& random, int64_t steps, int64_t batch, int64
     const lsnn::State<const T> start = before.template view<const T>();
     const lsnn::State<T> end = after.template view<T>();
     const lsnn::Tape<T> tape = {voltage.data, adaptation.data, spikes.data, blocked.data, active.data, flags.data};
-    const lsnn::Gradients<T> gradients = {by_spikes.data, by_after.template view<const T>(), by_weight.data, by_noise.data,
-                                          by_input.data, by_before.template view<T>(), model >> 1 & 1};
+    lsnn::Gradients<T> gradients = {by_spikes.data, by_after.template view<const T>(), by_weight.data, by_noise.data,
+                                    by_input.data, by_before.template view<T>(), model >> 1 & 1, nullptr};
     if (forward(&problem, weights, &start, &end, out.data, &tape) || backward(&problem, weights, &tape, &gradients)) std::abort();
+    Array<int32_t> delay(neurons * (inputs + neurons));
+    delay.fill([&] { return std::floor(delays * unit()); });
+    Array<T> where_asked(weight.size);
+    gradients.by_weight = where_asked.data, gradients.delay = delay.data;
+    if (backward(&problem, weights, &tape, &gradients)) std::abort();
+    // Without the inputs' part, which is left to the caller, if it is.
+    const int64_t pres = inputs + neurons, first = gradients.skips_input_weights ? inputs : 0;
+    for (int64_t i = 0; i < neurons; ++i)
+        for (int64_t j = first; j < pres; ++j) {
+            const int64_t at = (delay.data[i * pres + j] * neurons + i) * pres + j;
+            if (std::abs(where_asked.data[at] - by_weight.data[at]) > 1e-3 * (1 + std::abs(by_weight.data[at]))) std::abort();
+        }
     Array<T> again(steps * batch * neurons);
     act(problem, weights, start, end, again.data);
     for (size_t i = 0; i < out.size; ++i)
