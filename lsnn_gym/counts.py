@@ -26,6 +26,11 @@ class _Counted(torch.autograd.Function):
         return torch.add(by_spikes, by_counts, out=pooled_like(by_spikes))
 
 
+def sums_of(spikes: Tensor, counts: Tensor | None) -> Tensor:
+    """Return the sums of spikes ``[T, B, N]`` over steps and sequences ``[N]``: ``counts``, where they are there."""
+    return spikes.sum(dim=(0, 1)) if counts is None else counts
+
+
 def counted(spikes: Tensor) -> tuple[Tensor, Tensor]:
     """Return spikes ``[T, B, N]`` and their sums over steps and sequences ``[N]``, for all that is asked of both.
 
@@ -33,5 +38,5 @@ def counted(spikes: Tensor) -> tuple[Tensor, Tensor]:
     ``spikes``; one by a sum of their own would be spread out first, then added.
     """
     if not torch.is_grad_enabled():
-        return spikes, spikes.sum(dim=(0, 1))
+        return spikes, sums_of(spikes, None)
     return _Counted.apply(spikes)  # type: ignore[return-value]

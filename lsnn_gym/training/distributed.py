@@ -21,6 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from lsnn_gym.counts import sums_of
 from lsnn_gym.errors import UserError
 from lsnn_gym.lanes import Share
 from lsnn_gym.tasks.scoring import rate_penalty
@@ -206,7 +207,7 @@ def global_rate_loss(
         counts: Sums of ``spikes`` over steps and lanes ``[N]``, where they are there already.
     """
     lanes = float(global_mean(torch.tensor(float(spikes.shape[1]))))
-    sums = spikes.sum(dim=(0, 1)) if counts is None else counts
+    sums = sums_of(spikes, counts)
     return rate_penalty(global_mean(sums / (len(spikes) * lanes * dt)), target_rate)
 
 

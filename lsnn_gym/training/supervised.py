@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lsnn_gym.cores import CoreName, CoreOutput, LSNNCore, RecurrentCore, make_core
+from lsnn_gym.counts import sums_of
 from lsnn_gym.encoders import EncoderName, PictureEncoder
 from lsnn_gym.neurons import TimeConstant
 from lsnn_gym.recurrent import NetworkSettings
@@ -351,8 +352,7 @@ def evaluate_network(
         scores.append(score(output.values, batch))
         losses += scores[-1][None].asked * task.loss(output.values, batch).item()
         if output.spikes is not None:
-            counts = output.spikes.sum(dim=(0, 1)) if output.counts is None else output.counts
-            spikes += float(counts.sum(dtype=torch.float64))
+            spikes += float(sums_of(output.spikes, output.counts).sum(dtype=torch.float64))
             neuron_steps += output.spikes.numel()
     scored = total(scores)
     if not carry_state:

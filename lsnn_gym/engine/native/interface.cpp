@@ -174,7 +174,8 @@ private:
     Buffer<T> scratch_;
 };
 
-// Where among a block's rows of errors, [D, lanes, padded N], each synapse's error is, from a sample's first on: [I + N, padded N].
+// Where among a block's rows of errors, [D, lanes, padded N], each synapse's error is, from a sample's first on:
+// [I + N, padded N].
 template <class T>
 std::vector<int32_t> error_sources(const Problem<T>& p, const int32_t* delay) {
     const int64_t pres = p.inputs + p.neurons, width = padded(p.neurons);
@@ -198,7 +199,8 @@ void backward(const Problem<T>& p, const Weights<T>& w, const Tape<T>& tape, con
     for_blocks(p.plan.blocks, chains, threads, [&](int64_t thread, int64_t block) {
         T* const sum = sums.data() + block % chains * gradient_size;
         if (block < chains) std::memset(sum, 0, gradient_size * sizeof(T));
-        kernels.backward(p, w, tape, gradients, gradients.delay ? sources.data() : nullptr, block, sum, scratch.data() + thread * size);
+        kernels.backward(p, w, tape, gradients, gradients.delay ? sources.data() : nullptr, block, sum,
+                         scratch.data() + thread * size);
     });
     const auto total = [&](int64_t at) {
         T sum = 0;
