@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from lsnn_gym.agents.task_inference import TaskInferenceSettings
 from lsnn_gym.coding import GaussianPopulationEncoder, bernoulli_spikes, expected_spikes
-from lsnn_gym.cores import CoreName, CoreOutput, LSNNCore, RecurrentCore, make_core
+from lsnn_gym.cores import CoreOutput, CoreSettings, LSNNCore, RecurrentCore, make_core
 from lsnn_gym.lanes import Share
-from lsnn_gym.neurons import TimeConstant
 from lsnn_gym.recurrent import NetworkSettings, SpikingRNN
 from lsnn_gym.settings import Settings
 from lsnn_gym.training.auxiliary import AuxiliarySettings, AuxiliaryTasks
@@ -38,21 +37,12 @@ class EncodingSettings(Settings):
     )
 
 
-class AgentSettings(Settings):
+class AgentSettings(CoreSettings):
     """A recurrent actor-critic."""
 
-    core: CoreName = Field(default="lsnn", description="the recurrent network")
-    hidden_size: int | None = Field(
-        default=None,
-        gt=0,
-        description="units of an lstm or gru core; by default as many as the network has neurons",
-    )
     encoding: EncodingSettings = EncodingSettings()
     steps_per_observation: int = Field(
         default=1, ge=1, description="simulation steps an environment step lasts"
-    )
-    tau_readout: TimeConstant = Field(
-        default=20.0, description="time constant of the leaky readouts in ms, or a range drawn from"
     )
     action_variance: Literal["state", "shared"] = Field(
         default="state",
@@ -254,13 +244,11 @@ class ActorCritic(nn.Module):
         # An lstm or gru takes an observation in one step: spiking cores alone need simulation steps.
         self.steps_per_observation: int = settings.steps_per_observation if settings.core == "lsnn" else 1
         self.core: RecurrentCore = make_core(
-            settings.core,
+            settings,
             network,
             self.encoder.output_size,
             2 * self.action_size + 1 + self.told_size,
-            tau_readout=settings.tau_readout,
             steps_per_observation=self.steps_per_observation,
-            hidden_size=settings.hidden_size,
             generator=generator,
         )
         self.auxiliary: AuxiliaryTasks | None = None

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from lsnn_gym.counts import counted
@@ -14,6 +15,7 @@ from lsnn_gym.neurons import SpikingState, TimeConstant
 from lsnn_gym.readouts import LeakyReadout
 from lsnn_gym.recurrent import ActingState, NetworkSettings, NetworkState, SpikingRNN
 from lsnn_gym.rules.broadcast import Feedback
+from lsnn_gym.settings import Settings
 from lsnn_gym.synapses import Synapses
 from lsnn_gym.wiring import WiredMatrix, Wiring, WiringSettings, draw_wiring
 
@@ -265,44 +267,58 @@ class GatedCore(RecurrentCore):
         return (self.cell(observed, state[0]),)
 
 
-CoreName = Literal["lsnn", "lstm", "gru"]
-"""What ``make_core`` makes."""
+class CoreSettings(Settings):
+    """Which core, and what is its own."""
+
+    core: Literal["lsnn", "lstm", "gru"] = Field(default="lsnn", description="the recurrent network")
+    hidden_size: int | None = Field(
+        default=None,
+        gt=0,
+        description="units of an lstm or gru core; by default as many as there are neurons",
+    )
+    forget_bias: float = Field(
+        default=0.0,
+        description="added at first to the biases of an lstm core's forget gates; 1 helps it to keep for long",
+    )
+    tau_readout: TimeConstant = Field(
+        default=20.0, description="time constant of the leaky readouts in ms, or a range drawn from"
+    )
 
 
 def make_core(
-    name: CoreName,
+    settings: CoreSettings,
     network: NetworkSettings,
     input_size: int,
     output_size: int,
     *,
-    tau_readout: TimeConstant,
     steps_per_observation: int,
-    hidden_size: int | None,
     generator: torch.Generator,
 ) -> RecurrentCore:
     """Make a core with its initial weights.
 
     Args:
-        name: Of the core.
+        settings: Of the core.
         network: Of the spiking network; an LSTM or GRU takes its size from it.
         input_size: I.
         output_size: K.
-        tau_readout: Time constant of the spiking core's readouts in ms, or a range.
         steps_per_observation: Simulation steps an observation lasts; always one of an LSTM or GRU.
-        hidden_size: Units of an LSTM or GRU; None for as many as the network has neurons.
         generator: Source of the initial weights.
     """
-    if name == "lsnn":
+    if settings.core == "lsnn":
         return LSNNCore(
             network,
             input_size,
             output_size,
-            tau_readout=tau_readout,
+            tau_readout=settings.tau_readout,
             steps_per_observation=steps_per_observation,
             generator=generator,
         )
-    kind = {"lstm": nn.LSTMCell, "gru": nn.GRUCell}[name]
+    kind = {"lstm": nn.LSTMCell, "gru": nn.GRUCell}[settings.core]
     # PyTorch's own initialisation takes no generator; fork so that the caller's draws stay its own.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-        return GatedCore(kind(input_size, hidden_size or network.num_neurons), output_size)
+        cell = kind(input_size, settings.hidden_size or network.num_neurons)
+        if isinstance(cell, nn.LSTMCell):
+            with torch.no_grad():  # PyTorch's order of gates: input, forget, cell, output
+                cell.bias_hh[cell.hidden_size : 2 * cell.hidden_size] += settings.forget_bias
+        return GatedCore(cell, output_size)

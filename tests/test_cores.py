@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lsnn_gym.cores import GatedCore, LSNNCore, RecurrentCore, make_core
+from lsnn_gym.cores import CoreSettings, GatedCore, LSNNCore, RecurrentCore, make_core
 from lsnn_gym.recurrent import NetworkSettings, SpikingRNN
 from lsnn_gym.wiring import WiringSettings
 
@@ -24,9 +24,11 @@ def source(seed: int = 0) -> torch.Generator:
 
 
 def core(name: Any, settings: NetworkSettings = SETTINGS, **changes: Any) -> RecurrentCore:
-    given = {"tau_readout": 10.0, "steps_per_observation": 1, "hidden_size": None, **changes}
-    generator = given.pop("generator", source())
-    return make_core(name, settings, INPUTS, OUTPUTS, generator=generator, **given)
+    given = {"steps_per_observation": 1, "generator": source(), **changes}
+    own = {key: given.pop(key) for key in CoreSettings.model_fields if key in given}
+    return make_core(
+        CoreSettings(core=name, **{"tau_readout": 10.0, **own}), settings, INPUTS, OUTPUTS, **given
+    )
 
 
 def spiking(name: str = "lsnn", **changes: Any) -> LSNNCore:
@@ -127,6 +129,19 @@ def test_a_gated_core_has_as_many_units_as_neurons_unless_told(name, gates, hidd
     assert output.values.shape == (5, 4, OUTPUTS)
     assert output.spikes is None
     assert [each.shape for each in state] == [(4, units)] * (2 if name == "lstm" else 1)
+
+
+def test_an_lstm_may_begin_with_open_forget_gates():
+    plain, open_gates = gated("lstm"), gated("lstm", forget_bias=3.0)
+    units = plain.cell.hidden_size
+    added = open_gates.cell.bias_hh - plain.cell.bias_hh
+    torch.testing.assert_close(added, torch.tensor([0.0, 3.0, 0.0, 0.0]).repeat_interleave(units))
+    state = (torch.zeros(4, units), torch.ones(4, units))
+    kept = []
+    for each in (plain, open_gates):
+        _, (_, cells) = each(observed(1), state, torch.zeros(1, 4), None)
+        kept.append(cells.mean().item())
+    assert kept[1] > kept[0] + 0.3
 
 
 @pytest.mark.parametrize("name", ["lsnn", "lstm", "gru"])

@@ -11,9 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lsnn_gym.coding import GaussianPopulationEncoder, bernoulli_spikes, expected_spikes
-from lsnn_gym.cores import CoreName, RecurrentCore, make_core
+from lsnn_gym.cores import CoreSettings, RecurrentCore, make_core
 from lsnn_gym.lanes import Share
-from lsnn_gym.neurons import TimeConstant
 from lsnn_gym.recurrent import NetworkSettings
 from lsnn_gym.regression.episodes import Episodes, FloatArray, RegressionSettings
 from lsnn_gym.settings import Settings
@@ -34,21 +33,12 @@ class CodingSettings(Settings):
     )
 
 
-class ModelSettings(Settings):
+class ModelSettings(CoreSettings):
     """What regresses."""
 
-    core: CoreName = Field(default="lsnn", description="the recurrent network")
-    hidden_size: int | None = Field(
-        default=None,
-        gt=0,
-        description="units of an lstm or gru core; by default as many as there are neurons",
-    )
     coding: CodingSettings = CodingSettings()
     steps_per_observation: int = Field(
         default=20, ge=1, description="simulation steps a trial lasts; always one of an lstm or gru"
-    )
-    tau_readout: TimeConstant = Field(
-        default=20.0, description="time constant of the leaky readout in ms, or a range drawn from"
     )
 
 
@@ -116,13 +106,11 @@ class RegressionNetwork(nn.Module):
             max_rate=model.coding.max_rate,
         )
         self.core: RecurrentCore = make_core(
-            model.core,
+            model,
             network,
             self.encoder.output_size,
             1,
-            tau_readout=model.tau_readout,
             steps_per_observation=1,
-            hidden_size=model.hidden_size,
             generator=generator,
         )
 

@@ -9,12 +9,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from lsnn_gym.cores import CoreName, CoreOutput, LSNNCore, RecurrentCore, make_core
+from lsnn_gym.cores import CoreOutput, CoreSettings, LSNNCore, RecurrentCore, make_core
 from lsnn_gym.counts import sums_of
 from lsnn_gym.encoders import EncoderName, PictureEncoder
-from lsnn_gym.neurons import TimeConstant
 from lsnn_gym.recurrent import NetworkSettings
-from lsnn_gym.settings import Settings
 from lsnn_gym.tasks.task import Batch, Score, Split, Task, generator_for, score, total
 from lsnn_gym.training.auxiliary import AuxiliarySettings, AuxiliaryTasks
 from lsnn_gym.training.checkpoint import Checkpoint
@@ -51,18 +49,9 @@ _STATE = "state"
 """Name of the carried state in a checkpoint."""
 
 
-class ModelSettings(Settings):
+class ModelSettings(CoreSettings):
     """What reads the sequences."""
 
-    core: CoreName = Field(default="lsnn", description="the recurrent network")
-    hidden_size: int | None = Field(
-        default=None,
-        gt=0,
-        description="units of an lstm or gru core; by default as many as there are neurons",
-    )
-    tau_readout: TimeConstant = Field(
-        default=20.0, description="time constant of the leaky readouts in ms, or a range drawn from"
-    )
     encoder: EncoderName = Field(
         default="none", description="what turns a task's pictures into features before the core"
     )
@@ -140,13 +129,11 @@ class TaskNetwork(nn.Module):
         self.network_settings = network
         self.encoder: PictureEncoder | None = model.make_encoder(task, generator)
         self.core: RecurrentCore = make_core(
-            model.core,
+            model,
             network,
             task.input_size if self.encoder is None else self.encoder.encoded_size(task.input_size),
             task.num_classes,
-            tau_readout=model.tau_readout,
             steps_per_observation=1,
-            hidden_size=model.hidden_size,
             generator=generator,
         )
         self.auxiliary: AuxiliaryTasks | None = None
