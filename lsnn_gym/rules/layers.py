@@ -10,7 +10,7 @@ Axes: T steps, B samples, then the neurons of a layer, ``[N]`` or ``[C, H, W]``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -43,6 +43,11 @@ class Signal(NamedTuple):
     timing: Tensor | None = None
     spikes: Tensor | None = None
     gains: Tensor | None = None
+
+
+def pair(value: Pair) -> tuple[int, int]:
+    """Return the value along either axis of an image."""
+    return (value, value) if isinstance(value, int) else value
 
 
 class Synapses(ABC):
@@ -129,13 +134,33 @@ class ConvolutionSynapses(Synapses):
     padding: Pair = 0
     dilation: Pair = 1
 
-    def drive(self, values: Tensor, weight: Tensor) -> Tensor:
-        """Return the convolution ``[T, B, post channel, height, width]``."""
+    def check(self, values: Tensor, weight: Tensor) -> None:
+        """Raise ``ValueError`` unless ``values`` are images with the weight's channels, no smaller than its kernel."""
         if values.ndim != 5 or values.shape[2] != weight.shape[1]:
             raise ValueError(
                 f"values are {tuple(values.shape)}: expected [T, B, {weight.shape[1]}, height, width] "
                 f"as the weight is {tuple(weight.shape)}"
             )
+        places = self.places(values.shape[3:], weight.shape[2:])
+        if min(places) < 1:
+            raise ValueError(
+                f"images are {values.shape[3]} x {values.shape[4]}: expected at least the kernel's "
+                f"{weight.shape[2]} x {weight.shape[3]} (padding {self.padding}, dilation {self.dilation})"
+            )
+
+    def places(self, image: Sequence[int], kernel: Sequence[int]) -> tuple[int, int]:
+        """Return height and width of what comes out, less than 1 where the kernel does not fit in."""
+        found = [
+            (side + 2 * padding - dilation * (window - 1) - 1) // stride + 1
+            for side, window, stride, padding, dilation in zip(
+                image, kernel, *map(pair, (self.stride, self.padding, self.dilation)), strict=True
+            )
+        ]
+        return found[0], found[1]
+
+    def drive(self, values: Tensor, weight: Tensor) -> Tensor:
+        """Return the convolution ``[T, B, post channel, height, width]``."""
+        self.check(values, weight)
         images = values.flatten(0, 1)
         drive = F.conv2d(images, weight, None, self.stride, self.padding, self.dilation)
         return drive.unflatten(0, values.shape[:2])

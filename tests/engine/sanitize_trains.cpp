@@ -1,5 +1,6 @@
 // Runs the kernels of trains.hpp over many sizes under a sanitizer; see sanitize.cpp. Every array has exactly the size
 // that the interface asks for.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -23,6 +24,14 @@
     }                                                                                                         \
     static int within(const trains::Layer<T>* l, const T* s, const T* h, T* e, int64_t k) {                   \
         return trains_within_##suffix(l, s, h, e, k);                                                         \
+    }                                                                                                         \
+    extern "C" int trains_shared_forward_##suffix(const trains::Shared<T>*, T*, int64_t);                     \
+    extern "C" int trains_shared_sums_##suffix(const trains::Shared<T>*, const trains::SharedSums<T>*, int64_t); \
+    static int shared_forward(const trains::Shared<T>* l, T* s, int64_t k) {                                  \
+        return trains_shared_forward_##suffix(l, s, k);                                                       \
+    }                                                                                                         \
+    static int shared_sums(const trains::Shared<T>* l, const trains::SharedSums<T>* s, int64_t k) {           \
+        return trains_shared_sums_##suffix(l, s, k);                                                          \
     }
 
 DECLARE(float, float)
@@ -67,6 +76,46 @@ static void run(int64_t steps, int64_t batch, int64_t inputs, int64_t neurons, i
         if (!std::isfinite(each)) std::abort();
 }
 
+// Places of `width` neurons that share `rows` rows of weights, each input with links to some of them.
+template <class T>
+static void run_shared(int64_t steps, int64_t batch, int64_t inputs, int64_t places, int64_t width, int64_t period,
+                       int64_t threads) {
+    const int64_t vector = 64 / sizeof(T), lanes = width == 1 ? 1 : (width + vector - 1) / vector * vector, rows = 7;
+    const int64_t neurons = places * width;
+    std::vector<T> values(steps * batch * inputs), weight(rows * lanes, 0), spikes(steps * batch * neurons);
+    for (T& each : values) each = uniform() < 0.2;
+    for (int64_t r = 0; r < rows; ++r)
+        for (int64_t j = 0; j < width; ++j) weight[r * lanes + j] = static_cast<T>(uniform() - 0.2);
+    std::vector<int64_t> first(1, 0);
+    std::vector<int32_t> place, row;
+    for (int64_t i = 0; i < inputs; ++i) {
+        for (int64_t p = 0; p < places; ++p) {
+            if (uniform() < 0.5) continue;
+            place.push_back(static_cast<int32_t>(p));
+            row.push_back(static_cast<int32_t>(uniform() * rows));
+        }
+        first.push_back(static_cast<int64_t>(place.size()));
+    }
+    // Even a threshold that silent neurons pass must not let those fire that only fill a vector.
+    const double bound = period == 30 ? -1 : 0.5;
+    const trains::Layer<T> layer = {steps,       batch, inputs,        neurons,       period,  1 - 1 / 64.0, 1 - 1 / 8.0,
+                                    8.0,         bound, values.data(), weight.data(), nullptr, nullptr,      nullptr};
+    const trains::Shared<T> shared = {layer, 64.0, places, width, lanes, rows, first.data(), place.data(), row.data()};
+    if (shared_forward(&shared, spikes.data(), threads)) std::abort();
+    std::vector<T> factor(batch * neurons), by_weight(batch * rows * lanes), below(batch * inputs);
+    for (T& each : factor) each = static_cast<T>(uniform());
+    for (const double rate : {0.0, 0.3}) {  // as they fired, and in each other's refractory periods too
+        for (T& each : spikes) each = each != 0 || uniform() < rate;
+        for (const int64_t furthest : {int64_t(-1), steps - 1, std::min<int64_t>(steps - 1, 3)}) {
+            const trains::SharedSums<T> sums = {spikes.data(), furthest,         factor.data(),
+                                                factor.data(), by_weight.data(), below.data()};
+            if (shared_sums(&shared, &sums, threads)) std::abort();
+            for (const T each : below)
+                if (!std::isfinite(each)) std::abort();
+        }
+    }
+}
+
 int main() {
     int runs = 0;
     for (int isa = lsnn_choose_isa(-1); isa >= 0; --isa) {
@@ -79,6 +128,12 @@ int main() {
                             run<float>(steps, batch, inputs, neurons, period, 3);
                             run<double>(steps, batch, inputs, neurons, period, 1);
                             runs += 2;
+                            if (neurons > 10) continue;
+                            for (const int64_t width : {1, 3, 16, 70}) {
+                                run_shared<float>(steps, batch, inputs, neurons, width, period, 3);
+                                run_shared<double>(steps, batch, inputs, neurons, width, period, 1);
+                                runs += 2;
+                            }
                         }
     }
     std::printf("%d runs of the kernels for spike trains\n", runs);

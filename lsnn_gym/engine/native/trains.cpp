@@ -155,8 +155,23 @@ bool solve(const double* divisor, const double* others, const int64_t* first, co
                                [&](int64_t b) { kernels.within(*layer, spikes, responses, psp, b); });                \
     }
 
+#define TRAINS_SHARED_INTERFACE(T, suffix)                                                                             \
+    TRAINS_EXPORT int trains_shared_forward_##suffix(const trains::Shared<T>* shared, T* spikes, int64_t threads) {   \
+        const auto& kernels = trains::kernels<T>();                                                                   \
+        return !trains::spread(shared->layer.batch, threads,                                                          \
+                               [&](int64_t b) { kernels.shared_forward(*shared, spikes, b); });                       \
+    }                                                                                                                 \
+    TRAINS_EXPORT int trains_shared_sums_##suffix(const trains::Shared<T>* shared, const trains::SharedSums<T>* sums, \
+                                                  int64_t threads) {                                                  \
+        const auto& kernels = trains::kernels<T>();                                                                   \
+        return !trains::spread(shared->layer.batch, threads,                                                          \
+                               [&](int64_t b) { kernels.shared_sums(*shared, *sums, b); });                           \
+    }
+
 TRAINS_INTERFACE(float, float)
 TRAINS_INTERFACE(double, double)
+TRAINS_SHARED_INTERFACE(float, float)
+TRAINS_SHARED_INTERFACE(double, double)
 
 // Solve A^T x = right, [B, n] each, with A's diagonal [B, n] and its other entries [B, K]; `solved` [B] tells where it
 // succeeded.

@@ -32,12 +32,38 @@ struct Sums {
     T* below;              // [B, m]: sum_o W[o, i] (z[o] e[o|i] / c_i + of_silent[o]), of a silent i ratio z[o] for both
 };
 
+// A layer whose neurons share their weights, as those of a convolution or of pools: `places` of `width` neurons each, the
+// channels of a pixel or one. Neuron w of place p is number w * places + p. Every link of an input leads to all neurons
+// of a place, by a row of weights.
+template <class T>
+struct Shared {
+    Layer<T> layer;        // its weight is [rows, lanes]: `width` rounded up, so that rows are whole vectors
+    double tau_membrane;
+    int64_t places, width, lanes, rows;
+    const int64_t* first;  // [m + 1]: where each input's links begin, and how many there are
+    const int32_t* place;  // [K]
+    const int32_t* row;    // [K]
+};
+
+// Sums over the spikes that came in, for such a layer.
+template <class T>
+struct SharedSums {
+    const T* spikes;     // what its neurons fired [T, B, n]
+    int64_t furthest;    // -1: S-PSPs as of `Sums`; else those of continuous time, of input spikes no further back
+    const T* of_weight;  // [B, n] or null
+    const T* of_below;   // [B, n] or null
+    T* by_weight;        // [B, rows, lanes]: sum over places of of_weight[o] e[o|i]
+    T* below;            // [B, m]: sum_o W[o, i] of_below[o] e[o|i]
+};
+
 template <class T>
 struct Kernels {
     void (*forward)(const Layer<T>&, T* spikes, int64_t sample);
     void (*responses)(const Layer<T>&, const T* spikes, T* responses, int64_t sample);
     void (*sums)(const Layer<T>&, const Sums<T>&, int64_t first_input, int64_t last_input);
     void (*within)(const Layer<T>&, const T* spikes, const T* responses, T* psp, int64_t sample);
+    void (*shared_forward)(const Shared<T>&, T* spikes, int64_t sample);
+    void (*shared_sums)(const Shared<T>&, const SharedSums<T>&, int64_t sample);
 };
 
 #define TRAINS_DECLARE(isa)               \

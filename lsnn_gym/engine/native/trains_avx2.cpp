@@ -1,6 +1,7 @@
 // The kernels of trains.hpp for x86 processors with AVX2.
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <vector>

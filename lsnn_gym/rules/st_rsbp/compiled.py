@@ -20,7 +20,7 @@ TOLERANCES = {torch.float32: 1e-8, torch.float64: 1e-13}
 """Of a system's residual, by the type of number that the layer computes with."""
 
 
-class _Layer(ctypes.Structure):
+class Layer(ctypes.Structure):
     """``trains::Layer``."""
 
     _fields_ = (
@@ -88,20 +88,22 @@ def fits(*tensors: Tensor) -> bool:
     return all(each.dtype == kind and each.device.type == "cpu" for each in tensors)
 
 
-def _call(name: str, kind: torch.dtype, *arguments: Any) -> None:
+def call(name: str, kind: torch.dtype, *arguments: Any) -> None:
+    """Call the kernel for numbers of this type; raise ``MemoryError`` where it lacked memory."""
     suffix = "float" if kind == torch.float32 else "double"
     function = getattr(_LIBRARY, f"trains_{name}_{suffix}")
     if function(*arguments, c_int64(torch.get_num_threads())):
         raise MemoryError(f"no memory for the spike trains' {name}")
 
 
-def _pointer(tensor: Tensor | None) -> c_void_p:
+def pointer(tensor: Tensor | None) -> c_void_p:
+    """Return where a tensor's numbers are; null for None."""
     return c_void_p(None if tensor is None else tensor.data_ptr())
 
 
-def _layer(trains: Tensor, values: Tensor | None = None, neuron: RSBPNeuron | None = None) -> _Layer:
+def layer_of(trains: Tensor, values: Tensor | None = None, neuron: RSBPNeuron | None = None) -> Layer:
     """Return a layer whose neurons have trains ``[T, B, N]``; without synapses."""
-    layer = _Layer(*trains.shape[:2], 0, trains.shape[2])
+    layer = Layer(*trains.shape[:2], 0, trains.shape[2])
     if values is not None:
         layer.inputs, layer.values = values.shape[2], values.data_ptr()
     if neuron is not None:
@@ -129,14 +131,14 @@ def fire(
     check_fit(values, weight)
     values, by_input = values.contiguous(), weight.T.contiguous()
     spikes = values.new_empty(*values.shape[:2], len(weight))
-    layer = _layer(spikes, values, neuron)
+    layer = layer_of(spikes, values, neuron)
     layer.weight = by_input.data_ptr()
     if links is not None and within is not None:
         within = within.contiguous()
         layer.first, layer.post, layer.within = (
             each.data_ptr() for each in (links.first, links.post, within)
         )
-    _call("forward", values.dtype, ctypes.byref(layer), _pointer(spikes))
+    call("forward", values.dtype, ctypes.byref(layer), pointer(spikes))
     return spikes
 
 
@@ -145,8 +147,8 @@ def responses(neuron: RSBPNeuron, trains: Tensor) -> Tensor:
     trains = trains.contiguous()
     steps, batch, neurons = trains.shape
     found = trains.new_empty(batch, steps, neurons)
-    layer = _layer(trains, None, neuron)
-    _call("responses", trains.dtype, ctypes.byref(layer), _pointer(trains), _pointer(found))
+    layer = layer_of(trains, None, neuron)
+    call("responses", trains.dtype, ctypes.byref(layer), pointer(trains), pointer(found))
     return found.transpose(0, 1)
 
 
@@ -161,7 +163,7 @@ def sums(
     """Return ``trains.sums`` of a dense layer."""
     values, by_input = values.contiguous(), weight.T.contiguous()
     by_sample = found.transpose(0, 1).contiguous()
-    layer = _layer(found, values)
+    layer = layer_of(found, values)
     layer.weight = by_input.data_ptr()
     of_weight, of_below = (None if each is None else each.contiguous() for each in wanted)
     by_weight = None if of_weight is None else torch.empty_like(by_input)
@@ -170,21 +172,21 @@ def sums(
         below = values.new_empty(values.shape[1:])
         of_silent = (silent_ratio * of_below * (counts == 0)).contiguous()
     arguments = _Sums(
-        *(_pointer(each) for each in (by_sample, of_weight, of_below, of_silent)),
+        *(pointer(each) for each in (by_sample, of_weight, of_below, of_silent)),
         silent_ratio,
-        *(_pointer(each) for each in (by_weight, below)),
+        *(pointer(each) for each in (by_weight, below)),
     )
-    _call("sums", values.dtype, ctypes.byref(layer), ctypes.byref(arguments))
+    call("sums", values.dtype, ctypes.byref(layer), ctypes.byref(arguments))
     return None if by_weight is None else by_weight.T, below
 
 
 def psp_within(trains: Tensor, found: Tensor, links: Links) -> Tensor:
     """Return the S-PSPs of a layer's own synapses ``[B, K]``, given H."""
     trains, by_sample = trains.contiguous(), found.transpose(0, 1).contiguous()
-    layer = _layer(trains)
+    layer = layer_of(trains)
     layer.first, layer.post = links.first.data_ptr(), links.post.data_ptr()
     psp = trains.new_empty(trains.shape[1], len(links.post))
-    _call("within", trains.dtype, ctypes.byref(layer), _pointer(trains), _pointer(by_sample), _pointer(psp))
+    call("within", trains.dtype, ctypes.byref(layer), pointer(trains), pointer(by_sample), pointer(psp))
     return psp
 
 
@@ -203,10 +205,10 @@ def solve(links: Links, divisor: Tensor, others: Tensor, right: Tensor) -> tuple
     solved = torch.zeros(len(right), dtype=torch.uint8)
     failed = _LIBRARY.trains_solve(
         *right.shape,
-        *(_pointer(each) for each in (links.first, links.post, *given)),
+        *(pointer(each) for each in (links.first, links.post, *given)),
         TOLERANCES[right.dtype],
-        _pointer(found),
-        ctypes.cast(_pointer(solved), ctypes.POINTER(c_uint8)),
+        pointer(found),
+        ctypes.cast(pointer(solved), ctypes.POINTER(c_uint8)),
         torch.get_num_threads(),
     )
     if failed:

@@ -23,6 +23,18 @@ OLDEST = 4.0
 """Of pre spikes, in units of tau_m."""
 
 
+def furthest_step(neuron: RSBPNeuron, steps: int) -> int:
+    """Return how many steps before a spike of the post neuron, of T = ``steps``, pre spikes still count.
+
+    Raises:
+        ValueError: If both time constants are the same.
+    """
+    tau_m = neuron.tau_membrane
+    if tau_m == neuron.tau_synapse:
+        raise ValueError(f"tau_membrane and tau_synapse are both {tau_m}: expected two that differ")
+    return min(steps - 1, int(OLDEST * tau_m))
+
+
 def continuous_responses(neuron: RSBPNeuron, spikes: Tensor) -> Tensor:
     """Return what a pre spike at each step adds to the S-PSP of neurons that fired ``spikes``: ``[T, B, ...]``.
 
@@ -30,15 +42,13 @@ def continuous_responses(neuron: RSBPNeuron, spikes: Tensor) -> Tensor:
         ValueError: If both time constants are the same.
     """
     tau_m, tau_s = neuron.tau_membrane, neuron.tau_synapse
-    if tau_m == tau_s:
-        raise ValueError(f"tau_membrane and tau_synapse are both {tau_m}: expected two that differ")
+    furthest = furthest_step(neuron, len(spikes))
     flat = spikes.flatten(1)
     which, when = flat.T.nonzero(as_tuple=True)  # neuron by neuron, each in the order of time
     since = when - 1
     later = which[1:] == which[:-1]
     since[1:][later] = (when[1:] - when[:-1])[later] - neuron.refractory_period
     found = torch.zeros_like(flat)
-    furthest = min(len(flat) - 1, int(OLDEST * tau_m))
     for age in range(neuron.refractory_period, furthest + 1):
         there = when >= age
         t = age - neuron.refractory_period

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lsnn_gym.rules.layers import ConvolutionSynapses, DenseSynapses, Pair, Signal, Synapses
-from lsnn_gym.rules.st_rsbp import compiled
+from lsnn_gym.rules.st_rsbp import compiled, shared
 from lsnn_gym.rules.st_rsbp.compiled import Links
 from lsnn_gym.rules.st_rsbp.continuous import SILENT_PSP, continuous_responses
 from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron, spike_psp
@@ -29,7 +29,8 @@ from lsnn_gym.rules.st_rsbp.rule import (
     count_error,
     own_effect,
 )
-from lsnn_gym.rules.st_rsbp.trains import responses, sums, uses_kernels
+from lsnn_gym.rules.st_rsbp.shared import Map, convolution_map
+from lsnn_gym.rules.st_rsbp.trains import by_counts_below, responses, sums, uses_kernels
 
 
 class SpikingLayer(nn.Module):
@@ -75,11 +76,23 @@ class SpikingLayer(nn.Module):
     def simulate(self, values: Tensor) -> Tensor:
         """Return the spikes ``[T, B, ...]`` that values ``[T, B, ...]`` cause, without gradient."""
         within = self.same_layer()
-        if uses_kernels(self.rule, self.synapses, values, self.weight):
+        links_below = self.shared_map(values)
+        if links_below is not None:
+            return shared.fire(self.neuron, values, self.weight, links_below)
+        if uses_kernels(self.rule, values, self.weight):
             links = None if within is None else Links.of(within != 0)
             strength = None if links is None or within is None else within[links.post, links.pre]
             return compiled.fire(self.neuron, values.flatten(2), self.weight, links, strength)
         return self.neuron.run(self.synapses.drive(values, self.weight), within).spikes
+
+    def shared_map(self, values: Tensor) -> Map | None:
+        """Return where what comes in ``[T, B, ...]`` leads, if the kernels for shared weights serve for it."""
+        if not isinstance(self.synapses, ConvolutionSynapses):
+            return None
+        if not uses_kernels(self.rule, values, self.weight):
+            return None
+        self.synapses.check(values, self.weight)
+        return convolution_map(tuple(values.shape[2:]), tuple(self.weight.shape), self.synapses)
 
     def same_layer(self) -> Tensor | None:
         """Return the fixed weights ``[post, pre]`` within the layer, if any."""
@@ -169,25 +182,35 @@ def send_back(
         by_wanted: See :func:`silent_made_to_fire`.
         needs: Whether the gradient by the count below is asked for, and that by the weight.
     """
-    by_kernels = uses_kernels(layer.rule, layer.synapses, values, layer.weight)
     trains, should_fire = silent_made_to_fire(spikes, by_wanted)
-    if layer.is_continuous:
-        found = continuous_responses(layer.neuron, trains)
+    pre, counts = values.sum(0), trains.sum(0)
+    scaled = by_count / layer.neuron.threshold / layer.divisor(pre, counts, len(values))
+    wanted = scaled if needs[1] else None, scaled if needs[0] else None
+    links, ratio = layer.shared_map(values), layer.rule.silent_ratio
+    if links is not None:
+        arguments = (layer.neuron, values, layer.weight, links, trains, wanted)
+        by_weight, below = shared.sums(*arguments, continuous=layer.is_continuous)
+        if below is not None:
+            below = by_counts_below(layer.synapses, layer.weight, pre, below, counts, scaled, ratio)
     else:
-        found = responses(layer.neuron, trains, by_kernels)
-    counts = trains.sum(0)
-    factor: Tensor | float = 1.0
-    if layer.inhibition:
-        of_spikes = found if trains is spikes else responses(layer.neuron, spikes, by_kernels)
-        factor = layer.inhibition_factor(spikes, of_spikes, should_fire)
-    scaled = by_count / layer.neuron.threshold / layer.divisor(values.sum(0), counts, len(values))
-    wanted = scaled * factor if needs[1] else None, scaled if needs[0] else None
-    ratio = layer.rule.silent_ratio
-    by_weight, below = sums(layer.synapses, layer.weight, values, found, counts, wanted, ratio, by_kernels)
+        by_kernels = uses_kernels(layer.rule, values, layer.weight)
+        found = _responses(layer, trains, by_kernels)
+        if layer.inhibition and needs[1]:
+            of_spikes = found if trains is spikes else _responses(layer, spikes, by_kernels)
+            wanted = scaled * layer.inhibition_factor(spikes, of_spikes, should_fire), wanted[1]
+        by_weight, below = sums(
+            layer.synapses, layer.weight, values, found, counts, wanted, ratio, by_kernels
+        )
     if by_weight is not None and layer.is_continuous:
-        silent, active = (scaled * (counts == 0))[None], (values.sum(0) > 0).to(values)[None]
+        silent, active = (scaled * (counts == 0))[None], (pre > 0).to(values)[None]
         by_weight = by_weight + SILENT_PSP * layer.synapses.by_weight(silent, active, layer.weight)
     return Backward(None if below is None else below.view_as(values[0]), by_weight)
+
+
+def _responses(layer: SpikingLayer, trains: Tensor, by_kernels: bool) -> Tensor:
+    if layer.is_continuous:
+        return continuous_responses(layer.neuron, trains)
+    return responses(layer.neuron, trains, by_kernels)
 
 
 class _Spikes(torch.autograd.Function):

@@ -12,9 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lsnn_gym.rules.layers import Signal, check_images
+from lsnn_gym.rules.st_rsbp import shared
 from lsnn_gym.rules.st_rsbp.continuous import continuous_responses
 from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron
 from lsnn_gym.rules.st_rsbp.rule import RSBPRule, count_error
+from lsnn_gym.rules.st_rsbp.shared import Map, pool_map
+from lsnn_gym.rules.st_rsbp.trains import uses_kernels
 
 
 class SpikingPool(nn.Module):
@@ -23,7 +26,7 @@ class SpikingPool(nn.Module):
     Args:
         window: Side of the window, in pixels.
         neuron: Constants of the neurons.
-        rule: Only ``continuous_psp`` matters.
+        rule: Only ``continuous_psp`` and ``compiled`` matter.
     """
 
     def __init__(self, window: int, neuron: RSBPNeuron, rule: RSBPRule | None = None) -> None:
@@ -32,7 +35,7 @@ class SpikingPool(nn.Module):
             raise ValueError(f"window is {window}: expected at least 1 pixel")
         self.window = window
         self.neuron = neuron
-        self.is_continuous: bool = rule is not None and rule.continuous_psp
+        self.rule: RSBPRule = RSBPRule() if rule is None else rule
 
     def forward(self, signal: Signal) -> Signal:
         """Return spikes ``[T, B, C, H / window, W / window]``.
@@ -48,6 +51,10 @@ class SpikingPool(nn.Module):
             )
         spikes = _Pool.apply(values, self)
         return Signal(spikes, spikes=spikes.detach())  # type: ignore[arg-type,union-attr]
+
+    def shared_map(self, values: Tensor) -> Map | None:
+        """Return where what comes in ``[T, B, C, H, W]`` leads, if the compiled kernels serve for it."""
+        return pool_map(tuple(values.shape[2:]), self.window) if uses_kernels(self.rule, values) else None
 
     def sums(self, values: Tensor) -> Tensor:
         """Return the windows' sums of ``[T, B, C, H, W]``."""
@@ -69,7 +76,11 @@ class _Pool(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, pool: SpikingPool) -> Tensor:  # type: ignore[override]
-        spikes = pool.neuron.run(pool.sums(values)).spikes
+        links = pool.shared_map(values)
+        if links is None:
+            spikes = pool.neuron.run(pool.sums(values)).spikes
+        else:
+            spikes = shared.fire(pool.neuron, values, None, links)
         ctx.save_for_backward(values, spikes)
         ctx.pool = pool
         return spikes
@@ -78,8 +89,15 @@ class _Pool(torch.autograd.Function):
     def backward(ctx: Any, by_values: Tensor):  # type: ignore[override]
         values, spikes = ctx.saved_tensors
         pool: SpikingPool = ctx.pool
-        found = (continuous_responses if pool.is_continuous else RSBPNeuron.responses)(pool.neuron, spikes)
-        weighted = found * (count_error(by_values) / pool.window**2)
-        counts = values.sum(0)
-        by_psp = (pool.spread(weighted, values) * values).sum(0)
+        error, counts = count_error(by_values) / pool.window**2, values.sum(0)
+        links, is_continuous = pool.shared_map(values), pool.rule.continuous_psp
+        if links is None:
+            form = continuous_responses if is_continuous else RSBPNeuron.responses
+            weighted = form(pool.neuron, spikes) * error
+            by_psp = (pool.spread(weighted, values) * values).sum(0)
+        else:
+            wanted = (None, error)
+            _, found = shared.sums(pool.neuron, values, None, links, spikes, wanted, continuous=is_continuous)
+            assert found is not None
+            by_psp = found
         return (by_psp / counts.masked_fill(counts == 0, 1)).expand_as(values), None

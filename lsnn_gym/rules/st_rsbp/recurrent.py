@@ -81,7 +81,7 @@ class RecurrentLayer(nn.Module):
 
     def simulate(self, values: Tensor) -> Tensor:
         """Return the spikes ``[T, B, N]`` that values ``[T, B, inputs]`` cause, without gradient."""
-        if uses_kernels(self.rule, self.synapses, values, self.weight, self.recurrent_weight):
+        if uses_kernels(self.rule, values, self.weight, self.recurrent_weight):
             links = self.links()
             within = self.recurrent_weight[links.post, links.pre]
             return compiled.fire(self.neuron, values, self.weight, links, within)
@@ -161,7 +161,7 @@ def send_back(
         needs: Whether the gradient by the count below is asked for, that by W, that by R.
     """
     rule = layer.rule
-    by_kernels = uses_kernels(rule, layer.synapses, values, layer.weight, layer.recurrent_weight)
+    by_kernels = uses_kernels(rule, values, layer.weight, layer.recurrent_weight)
     work = (_ByKernels if by_kernels else _Plain)(layer, spikes)
     divisor = layer.divisor(values.sum(0), work.counts, len(values))
     error = by_count / layer.neuron.threshold

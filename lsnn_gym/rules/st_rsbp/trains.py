@@ -8,15 +8,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lsnn_gym.rules.layers import DenseSynapses, Synapses
+from lsnn_gym.rules.layers import Synapses
 from lsnn_gym.rules.st_rsbp import compiled
 from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron
 from lsnn_gym.rules.st_rsbp.rule import RSBPRule
 
 
-def uses_kernels(rule: RSBPRule, synapses: Synapses, *tensors: Tensor) -> bool:
+def uses_kernels(rule: RSBPRule, *tensors: Tensor) -> bool:
     """Return whether the compiled kernels serve for a layer that computes with these tensors."""
-    return rule.compiled and isinstance(synapses, DenseSynapses) and compiled.fits(*tensors)
+    return rule.compiled and compiled.fits(*tensors)
 
 
 def responses(neuron: RSBPNeuron, trains: Tensor, by_kernels: bool) -> Tensor:
@@ -55,10 +55,33 @@ def sums(
     if of_weight is not None:
         by_weight = synapses.by_weight(found * of_weight, values, weight)
     if of_below is not None:
-        pre = values.sum(0)
         at_spikes = synapses.by_values(found * of_below, weight, values)
-        of_active = (at_spikes * values).sum(0) / pre.masked_fill(pre == 0, 1)
-        silent = torch.stack((of_below * (counts == 0), of_below))
-        of_silent = silent_ratio * synapses.by_values(silent, weight, values.new_empty(2, *pre.shape))
-        below = torch.where(pre == 0, of_silent[1], of_active + of_silent[0])
+        by_psp = (at_spikes * values).sum(0)
+        below = by_counts_below(synapses, weight, values.sum(0), by_psp, counts, of_below, silent_ratio)
     return by_weight, below
+
+
+def by_counts_below(
+    synapses: Synapses,
+    weight: Tensor,
+    pre: Tensor,
+    by_psp: Tensor,
+    counts: Tensor,
+    of_below: Tensor,
+    silent_ratio: float,
+) -> Tensor:
+    """Return ``sum_o z_o W[o, i] de[o|i]/dc_i`` ``[B, *pre]``.
+
+    Args:
+        synapses: Of the weight.
+        weight: As they take it.
+        pre: Counts of the pre neurons ``[B, *pre]``.
+        by_psp: ``sum_o z_o W[o, i] e[o|i]``, of the same shape.
+        counts: Of the post neurons ``[B, *post]``.
+        of_below: z ``[B, *post]``.
+        silent_ratio: ``de/dc_i`` where either neuron is silent.
+    """
+    of_active = by_psp / pre.masked_fill(pre == 0, 1)
+    silent = torch.stack((of_below * (counts == 0), of_below))
+    of_silent = silent_ratio * synapses.by_values(silent, weight, pre.new_empty(2, *pre.shape))
+    return torch.where(pre == 0, of_silent[1], of_active + of_silent[0])

@@ -1,0 +1,215 @@
+// What the kernels of trains.hpp share: spikes found in trains, and sums of rows at them. Sums are made for a few neurons
+// at a time, whose rows then stay in the nearest cache and whose sums stay in registers; loops over neurons are what the
+// compiler turns into vectors.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "trains.hpp"
+
+#if !defined(LSNN_ISA)
+#error "include this through one of trains_*.cpp, which say for which processor"
+#endif
+
+namespace trains {
+namespace LSNN_ISA {
+namespace {
+
+// What is not 0 in each of some rows, row after row.
+template <class T>
+struct Events {
+    std::vector<int64_t> first;  // where each row's begin, and how many there are
+    std::vector<int32_t> place;
+    std::vector<T> value;
+
+    // `rows` rows of `width` numbers, `stride` from one to the next.
+    Events(const T* at, int64_t rows, int64_t width, int64_t stride) : first(rows + 1) {
+        constexpr int64_t kChunk = 16;
+        int64_t count = 0;
+        for (int64_t r = 0; r < rows; ++r, at += stride) {
+            first[r] = count;
+            if (static_cast<int64_t>(place.size()) < count + width) {
+                place.resize(2 * (count + width));
+                value.resize(place.size());
+            }
+            for (int64_t start = 0; start < width; start += kChunk) {
+                const int64_t end = std::min(start + kChunk, width);
+                bool any = false;
+                for (int64_t i = start; i < end; ++i) any |= at[i] != 0;
+                if (!any) continue;
+                for (int64_t i = start; i < end; ++i) {
+                    place[count] = static_cast<int32_t>(i);
+                    value[count] = at[i];
+                    count += at[i] != 0;
+                }
+            }
+        }
+        first[rows] = count;
+    }
+
+    // The same, column by column; places are rows then.
+    Events(const Events& rows, int64_t columns) : first(columns + 1), place(rows.count()), value(rows.count()) {
+        const int64_t number = static_cast<int64_t>(rows.first.size()) - 1;
+        for (int64_t k = 0; k < rows.count(); ++k) ++first[rows.place[k] + 1];
+        for (int64_t i = 0; i < columns; ++i) first[i + 1] += first[i];
+        std::vector<int64_t> next(first.begin(), first.end() - 1);
+        for (int64_t r = 0; r < number; ++r) {
+            for (int64_t k = rows.first[r]; k < rows.first[r + 1]; ++k) {
+                const int64_t to = next[rows.place[k]]++;
+                place[to] = static_cast<int32_t>(r);
+                value[to] = rows.value[k];
+            }
+        }
+    }
+
+    int64_t count() const { return first.back(); }
+};
+
+// 64 bytes of numbers; on lesser processors the compiler makes several vectors of them.
+template <class T>
+struct VectorOf;
+template <>
+struct VectorOf<float> {
+    typedef float Type __attribute__((vector_size(64), aligned(4), may_alias));
+};
+template <>
+struct VectorOf<double> {
+    typedef double Type __attribute__((vector_size(64), aligned(8), may_alias));
+};
+template <class T>
+using Vec = typename VectorOf<T>::Type;
+template <class T>
+constexpr int64_t kLanes = 64 / sizeof(T);
+
+// sum[j] = sum_k value[k] row_k[j] for j < P * kLanes, in the order of k, where row_k = base + place[k] * stride.
+template <int P, class T>
+inline void gather(T* sum, const T* base, int64_t stride, const int32_t* place, const T* value, int64_t count) {
+    Vec<T> parts[P] = {};
+    for (int64_t k = 0; k < count; ++k) {
+        const T* row = base + place[k] * stride;
+        for (int p = 0; p < P; ++p) parts[p] += value[k] * *reinterpret_cast<const Vec<T>*>(row + p * kLanes<T>);
+    }
+    for (int p = 0; p < P; ++p) *reinterpret_cast<Vec<T>*>(sum + p * kLanes<T>) = parts[p];
+}
+
+template <class T>
+inline void gather_some(T* sum, const T* base, int64_t stride, const int32_t* place, const T* value, int64_t count,
+                        int64_t width) {
+    std::fill_n(sum, width, T(0));
+    for (int64_t k = 0; k < count; ++k) {
+        const T* row = base + place[k] * stride;
+        for (int64_t j = 0; j < width; ++j) sum[j] += value[k] * row[j];
+    }
+}
+
+// sum_j f(j), in as many parts as make a vector.
+template <class T, class F>
+inline T total(int64_t count, F f) {
+    T part[kLanes<T>] = {};
+    int64_t j = 0;
+    for (; j + kLanes<T> <= count; j += kLanes<T>)
+        for (int64_t k = 0; k < kLanes<T>; ++k) part[k] += f(j + k);
+    T sum = 0;
+    for (int64_t k = 0; k < kLanes<T>; ++k) sum += part[k];
+    for (; j < count; ++j) sum += f(j);
+    return sum;
+}
+
+constexpr int kParts = 4;
+
+// Call f(from, width) with neurons a few at a time.
+template <class T, class F>
+inline void each_block(int64_t neurons, F f) {
+    for (int64_t from = 0; from < neurons; from += kParts * kLanes<T>)
+        f(from, std::min<int64_t>(kParts * kLanes<T>, neurons - from));
+}
+
+// The same sum for `width` neurons, at most kParts * kLanes.
+template <class T>
+inline void gather_block(T* sum, const T* base, int64_t stride, const int32_t* place, const T* value, int64_t count,
+                         int64_t width) {
+    if (width == kParts * kLanes<T>) {
+        gather<kParts>(sum, base, stride, place, value, count);
+    } else if (width == 3 * kLanes<T>) {
+        gather<3>(sum, base, stride, place, value, count);
+    } else if (width == 2 * kLanes<T>) {
+        gather<2>(sum, base, stride, place, value, count);
+    } else if (width == kLanes<T>) {
+        gather<1>(sum, base, stride, place, value, count);
+    } else {
+        gather_some(sum, base, stride, place, value, count, width);
+    }
+}
+
+// What neurons at rest do as drives come in, step by step.
+template <class T>
+class Membranes {
+  public:
+    Membranes(const Layer<T>& layer, int64_t neurons)
+        : count_(neurons),
+          leak_(static_cast<T>(layer.membrane_decay)),
+          forget_(static_cast<T>(layer.synapse_decay)),
+          share_(static_cast<T>(1 / layer.tau_synapse)),
+          bound_(static_cast<T>(layer.bound)),
+          period_(static_cast<T>(layer.refractory_period)),
+          memory_(3 * neurons, 0) {}
+
+    // One step: `spikes` [n] are zeros and ones.
+    void advance(const T* __restrict drive, T* __restrict spikes) {
+        T *__restrict trace = memory_.data(), *__restrict voltage = trace + count_, *__restrict wait = voltage + count_;
+        const T leak = leak_, forget = forget_, share = share_, bound = bound_, period = period_;
+        for (int64_t o = 0; o < count_; ++o) {
+            const T a = forget * trace[o] + drive[o];
+            T v = leak * voltage[o] + a * share;
+            v = wait[o] > 0 ? T(0) : v;
+            const bool fired = v > bound;
+            trace[o] = a;
+            spikes[o] = fired ? T(1) : T(0);
+            voltage[o] = fired ? T(0) : v;
+            const T less = wait[o] > 0 ? wait[o] - 1 : T(0);
+            wait[o] = fired ? period : less;
+        }
+    }
+
+  private:
+    int64_t count_;
+    T leak_, forget_, share_, bound_, period_;
+    std::vector<T> memory_;
+};
+
+// H of neurons, from the last step to the first (see rules/st_rsbp/neuron.py).
+template <class T>
+class Responses {
+  public:
+    Responses(const Layer<T>& layer, int64_t neurons)
+        : count_(neurons),
+          leak_(static_cast<T>(layer.membrane_decay)),
+          forget_(static_cast<T>(layer.synapse_decay)),
+          share_(static_cast<T>(1 / layer.tau_synapse)),
+          memory_(2 * neurons, 0) {}
+
+    // Write H of this step, given where there is a spike in it, and where in the refractory period's steps before.
+    void step_back(const T* __restrict fired, const T* __restrict refractory, T* __restrict now) {
+        T *__restrict membrane = memory_.data(), *__restrict trace = membrane + count_;
+        const T leak = leak_, forget = forget_, share = share_;
+        for (int64_t o = 0; o < count_; ++o) {
+            now[o] = trace[o];
+            T q = fired[o] != 0 ? T(1) : leak * membrane[o];
+            q = refractory[o] > 0 ? T(0) : q;
+            membrane[o] = q;
+            trace[o] = forget * trace[o] + q * share;
+        }
+    }
+
+  private:
+    int64_t count_;
+    T leak_, forget_, share_;
+    std::vector<T> memory_;
+};
+
+}  // namespace
+}  // namespace LSNN_ISA
+}  // namespace trains

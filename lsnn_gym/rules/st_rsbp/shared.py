@@ -1,0 +1,207 @@
+"""The compiled kernels of ``engine/native/train_shared.hpp``, for convolutions and pools: only spikes cost time.
+
+They take and give what the plain forms do, to rounding.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_double, c_int64, c_void_p
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lsnn_gym.memory import POOL
+from lsnn_gym.rules.layers import ConvolutionSynapses, pair
+from lsnn_gym.rules.st_rsbp.compiled import Layer, call, layer_of, pointer
+from lsnn_gym.rules.st_rsbp.continuous import furthest_step
+from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron
+
+
+class _Shared(ctypes.Structure):
+    """``trains::Shared``."""
+
+    _fields_ = (
+        ("layer", Layer),
+        ("tau_membrane", c_double),
+        *((name, c_int64) for name in ("places", "width", "lanes", "rows")),
+        *((name, c_void_p) for name in ("first", "place", "row")),
+    )
+
+
+class _SharedSums(ctypes.Structure):
+    """``trains::SharedSums``."""
+
+    _fields_ = (
+        ("spikes", c_void_p),
+        ("furthest", c_int64),
+        *((name, c_void_p) for name in ("of_weight", "of_below", "by_weight", "below")),
+    )
+
+
+class Map(NamedTuple):
+    """Which neurons of a layer an input reaches, and by which weights.
+
+    Attributes:
+        first: Where the links of each input begin, and their number K at last ``[inputs + 1]`` int64.
+        place: Places that they lead to ``[K]`` int32.
+        row: Rows of weights, one a neuron of the place ``[K]`` int32.
+        neurons: Shape of the layer: channels and pixels of a convolution, whose places are pixels; of a pool a
+            place is a neuron.
+        rows: How many rows of weights there are.
+    """
+
+    first: Tensor
+    place: Tensor
+    row: Tensor
+    neurons: tuple[int, int, int]
+    rows: int
+
+
+@lru_cache(maxsize=64)
+def convolution_map(
+    image: tuple[int, int, int], weight: tuple[int, ...], synapses: ConvolutionSynapses
+) -> Map:
+    """Return the map of a convolution.
+
+    Args:
+        image: Channels, height and width of what comes in.
+        weight: Shape ``[post channel, pre channel, height, width]``.
+        synapses: Stride, padding and dilation.
+    """
+    channels, *size = image
+    kernel = weight[2:]
+    strides, paddings, dilations = map(pair, (synapses.stride, synapses.padding, synapses.dilation))
+    made = synapses.places(size, kernel)
+    at = [  # pixels that each element of the kernel sees from each place, along either axis
+        np.arange(places)[:, None] * stride - padding + np.arange(window) * dilation
+        for places, window, stride, padding, dilation in zip(
+            made, kernel, strides, paddings, dilations, strict=True
+        )
+    ]
+    inside = [(each >= 0) & (each < side) for each, side in zip(at, size, strict=True)]
+    pixel = at[0][:, None, :, None] * size[1] + at[1][None, :, None, :]
+    there = inside[0][:, None, :, None] & inside[1][None, :, None, :]
+    down, right, below, beside = there.nonzero()
+    place, element = down * made[1] + right, below * kernel[1] + beside
+    channel = np.arange(channels)[:, None]
+    inputs = channel * (size[0] * size[1]) + pixel[there]
+    rows = channel * (kernel[0] * kernel[1]) + element
+    places = np.broadcast_to(place, rows.shape)
+    neurons = (weight[0], *made)
+    return _sorted(
+        inputs, places, rows, channels * size[0] * size[1], neurons, channels * kernel[0] * kernel[1]
+    )
+
+
+@lru_cache(maxsize=64)
+def pool_map(image: tuple[int, int, int], window: int) -> Map:
+    """Return the map of pools whose windows lie side by side; it has one weight. Arguments as of a convolution's."""
+    channels, height, width = image
+    pools = (channels, height // window, width // window)
+    pixels = np.arange(channels * height * width).reshape(image)
+    seen = pixels[:, : pools[1] * window, : pools[2] * window]
+    place = np.arange(np.prod(pools)).reshape(pools).repeat(window, 1).repeat(window, 2)
+    return _sorted(seen, place, np.zeros_like(seen), pixels.size, pools, 1)
+
+
+def _sorted(
+    inputs: np.ndarray,
+    place: np.ndarray,
+    row: np.ndarray,
+    number: int,
+    neurons: tuple[int, int, int],
+    rows: int,
+) -> Map:
+    order = inputs.ravel().argsort(kind="stable")
+    first = np.zeros(number + 1, dtype=np.int64)
+    first[1:] = np.bincount(inputs.ravel(), minlength=number).cumsum()
+    places, by = (torch.from_numpy(each.ravel()[order].astype(np.int32)) for each in (place, row))
+    return Map(torch.from_numpy(first), places, by, neurons, rows)
+
+
+class _Given(NamedTuple):
+    """A layer as the kernels take it, and the tensors that it points to."""
+
+    shared: _Shared
+    kept: tuple[Tensor, ...]
+
+
+def _given(neuron: RSBPNeuron, values: Tensor, weight: Tensor | None, links: Map) -> _Given:
+    """Return a layer, given ``[post channel, pre channel, height, width]`` weights, or None of pools."""
+    values = values.flatten(2).contiguous()
+    channels, height, width = links.neurons
+    layer = layer_of(values.new_empty(*values.shape[:2], 0), values, neuron)
+    layer.neurons = channels * height * width
+    if weight is None:
+        rows, places, side = values.new_ones(1, 1), layer.neurons, 1
+    else:
+        rows, places, side = weight.flatten(1).T, height * width, channels
+    lanes = _lanes(side, values.element_size())
+    rows = F.pad(rows, (0, lanes - side)).contiguous()
+    layer.weight = rows.data_ptr()
+    table = (each.data_ptr() for each in (links.first, links.place, links.row))
+    shared = _Shared(layer, neuron.tau_membrane, places, side, lanes, links.rows, *table)
+    return _Given(shared, (values, rows, links.first, links.place, links.row))
+
+
+def _lanes(width: int, size: int) -> int:
+    """Return ``width`` rounded up to whole vectors of 64 bytes, of numbers of so many bytes; one stays one."""
+    vector = 64 // size
+    return width if width == 1 else -(-width // vector) * vector
+
+
+def fire(neuron: RSBPNeuron, values: Tensor, weight: Tensor | None, links: Map) -> Tensor:
+    """Return the spikes ``[T, B, *neurons]``.
+
+    Args:
+        neuron: Constants.
+        values: ``[T, B, ...]``.
+        weight: Of a convolution; None of pools.
+        links: How they are laid.
+    """
+    given = _given(neuron, values, weight, links)
+    spikes = POOL.empty((*values.shape[:2], *links.neurons), values.dtype)
+    call("shared_forward", values.dtype, ctypes.byref(given.shared), pointer(spikes))
+    return spikes
+
+
+def sums(
+    neuron: RSBPNeuron,
+    values: Tensor,
+    weight: Tensor | None,
+    links: Map,
+    trains: Tensor,
+    wanted: tuple[Tensor | None, Tensor | None],
+    *,
+    continuous: bool,
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return ``sum_b u_o e[o|i]``, as the weight, and ``sum_o z_o W[o, i] e[o|i]`` ``[B, ...]``, as the values.
+
+    Args:
+        neuron: Constants.
+        values: ``[T, B, ...]``.
+        weight: Of a convolution; None of pools.
+        links: How they are laid.
+        trains: Spikes of the layer ``[T, B, *neurons]``.
+        wanted: u and z ``[B, *neurons]``; None for a sum that is not asked for.
+        continuous: Whether S-PSPs are those of continuous time.
+    """
+    given = _given(neuron, values, weight, links)
+    trains = trains.contiguous()
+    of_weight, of_below = (None if each is None else each.contiguous() for each in wanted)
+    batch = values.shape[1]
+    by_weight = None if of_weight is None else values.new_empty(batch, links.rows, given.shared.lanes)
+    below = None if of_below is None else values.new_empty(values.shape[1:])
+    furthest = furthest_step(neuron, len(values)) if continuous else -1
+    arguments = _SharedSums(
+        pointer(trains), furthest, *(pointer(each) for each in (of_weight, of_below, by_weight, below))
+    )
+    call("shared_sums", values.dtype, ctypes.byref(given.shared), ctypes.byref(arguments))
+    if by_weight is None or weight is None:
+        return None, below
+    return by_weight.sum(0)[:, : given.shared.width].T.reshape(weight.shape), below
