@@ -18,6 +18,28 @@ namespace trains {
 namespace LSNN_ISA {
 namespace {
 
+// Call f(from, to) for runs of numbers of which some are not 0, all others left out.
+template <class T, class F>
+inline void each_run(const T* at, int64_t width, F f) {
+    constexpr int64_t kRun = 16, kRuns = 4;
+    const auto any = [](const T* from, auto length) {  // a number of the type, for loops of a fixed length become vectors
+        int found = 0;
+        for (int64_t i = 0; i < length(); ++i) found |= from[i] != 0;
+        return found != 0;
+    };
+    const auto run = [] { return kRun; };
+    const auto runs = [] { return kRun * kRuns; };
+    int64_t start = 0;
+    for (; start + kRun * kRuns <= width; start += kRun * kRuns) {
+        if (!any(at + start, runs)) continue;
+        for (int64_t k = start; k < start + kRun * kRuns; k += kRun)
+            if (any(at + k, run)) f(k, k + kRun);
+    }
+    for (; start + kRun <= width; start += kRun)
+        if (any(at + start, run)) f(start, start + kRun);
+    if (start < width) f(start, width);
+}
+
 // What is not 0 in each of some rows, row after row.
 template <class T>
 struct Events {
@@ -27,7 +49,6 @@ struct Events {
 
     // `rows` rows of `width` numbers, `stride` from one to the next.
     Events(const T* at, int64_t rows, int64_t width, int64_t stride) : first(rows + 1) {
-        constexpr int64_t kChunk = 16;
         int64_t count = 0;
         for (int64_t r = 0; r < rows; ++r, at += stride) {
             first[r] = count;
@@ -35,17 +56,13 @@ struct Events {
                 place.resize(2 * (count + width));
                 value.resize(place.size());
             }
-            for (int64_t start = 0; start < width; start += kChunk) {
-                const int64_t end = std::min(start + kChunk, width);
-                bool any = false;
-                for (int64_t i = start; i < end; ++i) any |= at[i] != 0;
-                if (!any) continue;
+            each_run(at, width, [&](int64_t start, int64_t end) {
                 for (int64_t i = start; i < end; ++i) {
                     place[count] = static_cast<int32_t>(i);
                     value[count] = at[i];
                     count += at[i] != 0;
                 }
-            }
+            });
         }
         first[rows] = count;
     }

@@ -26,7 +26,6 @@ void shared_forward(const Shared<T>& shared, T* spikes, int64_t sample) {
     const Layer<T>& layer = shared.layer;
     const int64_t n = layer.neurons, m = layer.inputs, steps = layer.steps, lanes = shared.lanes;
     const int64_t inside = shared.places * lanes;
-    constexpr int64_t kChunk = 16;
     const Events<T> arrivals(layer.values + sample * m, steps - 1, m, layer.batch * m);
     Membranes<T> membranes(layer, inside);
     std::vector<T> drive(inside), fired(inside);
@@ -41,15 +40,18 @@ void shared_forward(const Shared<T>& shared, T* spikes, int64_t sample) {
         membranes.advance(drive.data(), fired.data());
         T* now = spikes + (t * layer.batch + sample) * n;
         std::fill_n(now, n, T(0));
-        for (int64_t start = 0; start < inside; start += kChunk) {
-            const int64_t end = std::min(start + kChunk, inside);
-            bool any = false;
-            for (int64_t o = start; o < end; ++o) any |= fired[o] != 0;
-            if (!any) continue;
-            for (int64_t o = start; o < end; ++o) {
-                if (fired[o] != 0 && o % lanes < shared.width) now[o % lanes * shared.places + o / lanes] = T(1);
+        each_run(fired.data(), inside, [&](int64_t from, int64_t to) {
+            if (lanes == 1) {
+                for (int64_t o = from; o < to; ++o) now[o] = fired[o];
+                return;
             }
-        }
+            for (int64_t o = from; o < to;) {  // from place to place
+                const int64_t place = o / lanes, first = place * lanes, end = std::min(to, first + lanes);
+                for (; o < std::min(end, first + shared.width); ++o)
+                    if (fired[o] != 0) now[(o - first) * shared.places + place] = T(1);
+                o = end;
+            }
+        });
     }
 }
 
@@ -58,8 +60,11 @@ template <class T>
 Events<T> fired_within(const Shared<T>& shared, const T* spikes, int64_t sample) {
     const int64_t n = shared.layer.neurons;
     Events<T> fired(spikes + sample * n, shared.layer.steps, n, shared.layer.batch * n);
-    for (int64_t e = 0; e < fired.count(); ++e)
-        fired.place[e] = static_cast<int32_t>(fired.place[e] % shared.places * shared.lanes + fired.place[e] / shared.places);
+    const int32_t places = static_cast<int32_t>(shared.places), lanes = static_cast<int32_t>(shared.lanes);
+    for (int64_t e = 0; e < fired.count(); ++e) {
+        const int32_t neuron = fired.place[e] / places;
+        fired.place[e] = (fired.place[e] - neuron * places) * lanes + neuron;
+    }
     return fired;
 }
 
