@@ -18,26 +18,46 @@ namespace trains {
 namespace LSNN_ISA {
 namespace {
 
-// Call f(from, to) for runs of numbers of which some are not 0, all others left out.
-template <class T, class F>
-inline void each_run(const T* at, int64_t width, F f) {
-    constexpr int64_t kRun = 16, kRuns = 4;
-    const auto any = [](const T* from, auto length) {  // a number of the type, for loops of a fixed length become vectors
-        int found = 0;
-        for (int64_t i = 0; i < length(); ++i) found |= from[i] != 0;
-        return found != 0;
-    };
-    const auto run = [] { return kRun; };
-    const auto runs = [] { return kRun * kRuns; };
-    int64_t start = 0;
-    for (; start + kRun * kRuns <= width; start += kRun * kRuns) {
-        if (!any(at + start, runs)) continue;
-        for (int64_t k = start; k < start + kRun * kRuns; k += kRun)
-            if (any(at + k, run)) f(k, k + kRun);
+constexpr int64_t kStretch = 64;
+
+// Which of 64 numbers are not 0, a bit each.
+template <class T>
+inline uint64_t not_zero(const T* at) {
+    uint64_t bits = 0;
+#if defined(LSNN_AVX512)
+    for (int64_t i = 0; i < kStretch; i += 64 / sizeof(T)) {
+        if constexpr (sizeof(T) == 4) {
+            bits |= uint64_t(_mm512_cmp_ps_mask(_mm512_loadu_ps(at + i), _mm512_setzero_ps(), _CMP_NEQ_UQ)) << i;
+        } else {
+            bits |= uint64_t(_mm512_cmp_pd_mask(_mm512_loadu_pd(at + i), _mm512_setzero_pd(), _CMP_NEQ_UQ)) << i;
+        }
     }
-    for (; start + kRun <= width; start += kRun)
-        if (any(at + start, run)) f(start, start + kRun);
-    if (start < width) f(start, width);
+#elif defined(LSNN_AVX2)
+    for (int64_t i = 0; i < kStretch; i += 32 / sizeof(T)) {
+        if constexpr (sizeof(T) == 4) {
+            const __m256 differs = _mm256_cmp_ps(_mm256_loadu_ps(at + i), _mm256_setzero_ps(), _CMP_NEQ_UQ);
+            bits |= uint64_t(_mm256_movemask_ps(differs)) << i;
+        } else {
+            const __m256d differs = _mm256_cmp_pd(_mm256_loadu_pd(at + i), _mm256_setzero_pd(), _CMP_NEQ_UQ);
+            bits |= uint64_t(_mm256_movemask_pd(differs)) << i;
+        }
+    }
+#else
+    int any = 0;
+    for (int64_t i = 0; i < kStretch; ++i) any |= at[i] != 0;
+    for (int64_t i = 0; any && i < kStretch; ++i) bits |= uint64_t(at[i] != 0) << i;
+#endif
+    return bits;
+}
+
+// Call f(i) for all numbers that are not 0.
+template <class T, class F>
+inline void each_not_zero(const T* at, int64_t width, F f) {
+    int64_t start = 0;
+    for (; start + kStretch <= width; start += kStretch)
+        for (uint64_t bits = not_zero(at + start); bits; bits &= bits - 1) f(start + __builtin_ctzll(bits));
+    for (; start < width; ++start)
+        if (at[start] != 0) f(start);
 }
 
 // What is not 0 in each of some rows, row after row.
@@ -56,12 +76,9 @@ struct Events {
                 place.resize(2 * (count + width));
                 value.resize(place.size());
             }
-            each_run(at, width, [&](int64_t start, int64_t end) {
-                for (int64_t i = start; i < end; ++i) {
-                    place[count] = static_cast<int32_t>(i);
-                    value[count] = at[i];
-                    count += at[i] != 0;
-                }
+            each_not_zero(at, width, [&](int64_t i) {
+                place[count] = static_cast<int32_t>(i);
+                value[count++] = at[i];
             });
         }
         first[rows] = count;

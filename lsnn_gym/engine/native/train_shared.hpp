@@ -28,6 +28,7 @@ void shared_forward(const Shared<T>& shared, T* spikes, int64_t sample) {
     const int64_t inside = shared.places * lanes;
     const Events<T> arrivals(layer.values + sample * m, steps - 1, m, layer.batch * m);
     Membranes<T> membranes(layer, inside);
+    const uint32_t stride = static_cast<uint32_t>(lanes);
     std::vector<T> drive(inside), fired(inside);
     std::fill_n(spikes + sample * n, n, T(0));
     for (int64_t t = 1; t < steps; ++t) {
@@ -40,17 +41,9 @@ void shared_forward(const Shared<T>& shared, T* spikes, int64_t sample) {
         membranes.advance(drive.data(), fired.data());
         T* now = spikes + (t * layer.batch + sample) * n;
         std::fill_n(now, n, T(0));
-        each_run(fired.data(), inside, [&](int64_t from, int64_t to) {
-            if (lanes == 1) {
-                for (int64_t o = from; o < to; ++o) now[o] = fired[o];
-                return;
-            }
-            for (int64_t o = from; o < to;) {  // from place to place
-                const int64_t place = o / lanes, first = place * lanes, end = std::min(to, first + lanes);
-                for (; o < std::min(end, first + shared.width); ++o)
-                    if (fired[o] != 0) now[(o - first) * shared.places + place] = T(1);
-                o = end;
-            }
+        each_not_zero(fired.data(), inside, [&](int64_t o) {
+            const uint32_t place = static_cast<uint32_t>(o) / stride, neuron = static_cast<uint32_t>(o) - place * stride;
+            if (neuron < shared.width) now[neuron * shared.places + place] = T(1);
         });
     }
 }
