@@ -60,7 +60,14 @@ void sums(const Layer<T>& layer, const Sums<T>& s, int64_t from, int64_t to) {
     const int64_t n = layer.neurons, steps = layer.steps, m = layer.inputs;
     T psp[kParts * kLanes<T>];
     if (s.by_weight) std::fill(s.by_weight + from * n, s.by_weight + to * n, T(0));
+    const auto is_right = [&](const T* errors, int64_t b) {  // or nothing is asked for
+        return !errors || std::all_of(errors + b * n, errors + (b + 1) * n, [](T each) { return each == 0; });
+    };
     for (int64_t b = 0; b < layer.batch; ++b) {
+        if (is_right(s.by_weight ? s.of_weight : nullptr, b) && is_right(s.of_below, b)) {
+            if (s.of_below) std::fill(s.below + b * m + from, s.below + b * m + to, T(0));
+            continue;
+        }
         const Events<T> arrivals(Events<T>(layer.values + b * m + from, steps, to - from, layer.batch * m), to - from);
         T* below = s.of_below ? s.below + b * m : nullptr;
         if (below) std::fill(below + from, below + to, T(0));

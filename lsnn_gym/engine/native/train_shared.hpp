@@ -48,23 +48,31 @@ void shared_forward(const Shared<T>& shared, T* spikes, int64_t sample) {
     }
 }
 
-// What the neurons fired, by the numbers that they have within the kernels.
+// What the neurons of a layer fired, those places left out whose neurons were silent: nothing responds there.
 template <class T>
-Events<T> fired_within(const Shared<T>& shared, const T* spikes, int64_t sample) {
-    const int64_t n = shared.layer.neurons;
-    Events<T> fired(spikes + sample * n, shared.layer.steps, n, shared.layer.batch * n);
-    const int32_t places = static_cast<int32_t>(shared.places), lanes = static_cast<int32_t>(shared.lanes);
-    for (int64_t e = 0; e < fired.count(); ++e) {
-        const int32_t neuron = fired.place[e] / places;
-        fired.place[e] = (fired.place[e] - neuron * places) * lanes + neuron;
-    }
-    return fired;
-}
+struct Fired {
+    std::vector<int32_t> active;  // each place's number among those that are not left out, or -1
+    int64_t inside = 0;           // how many neurons those have, with what fills their vectors
+    Events<T> spikes;
 
-// H [T, places * lanes].
+    Fired(const Shared<T>& shared, const T* at, int64_t sample)
+        : active(shared.places, -1),
+          spikes(at + sample * shared.layer.neurons, shared.layer.steps, shared.layer.neurons,
+                 shared.layer.batch * shared.layer.neurons) {
+        const int32_t places = static_cast<int32_t>(shared.places), lanes = static_cast<int32_t>(shared.lanes);
+        for (int64_t e = 0; e < spikes.count(); ++e) active[spikes.place[e] % places] = 0;
+        int32_t count = 0;
+        for (int32_t& each : active)
+            if (each == 0) each = count++;
+        inside = count * static_cast<int64_t>(lanes);
+        for (int64_t e = 0; e < spikes.count(); ++e)
+            spikes.place[e] = active[spikes.place[e] % places] * lanes + spikes.place[e] / places;
+    }
+};
+
+// H [T, inside].
 template <class T>
-void shared_responses(const Shared<T>& shared, const Events<T>& fired, T* found) {
-    const int64_t inside = shared.places * shared.lanes;
+void shared_responses(const Shared<T>& shared, const Events<T>& fired, int64_t inside, T* found) {
     Responses<T> states(shared.layer, inside);
     std::vector<T> spikes(inside, 0), refractory(inside, 0);
     const auto mark = [&](std::vector<T>& flags, int64_t from, int64_t to, T value) {
@@ -117,12 +125,12 @@ class Changes {
     std::vector<Change> unsorted_, sorted_;
 };
 
-// H [T, places * lanes] of the S-PSP of continuous time (see rules/st_rsbp/continuous.py). Backwards from a spike, with t
+// H [T, inside] of the S-PSP of continuous time (see rules/st_rsbp/continuous.py). Backwards from a spike, with t
 // steps gone since its refractory period, it is a difference of two exponentials until t = s, and from there on fades
 // like the faster one; after `furthest` steps it ends. No two spikes of a neuron have theirs grow at a time.
 template <class T>
-void continuous_responses(const Shared<T>& shared, const Events<T>& fired, int64_t furthest, T* found) {
-    const int64_t inside = shared.places * shared.lanes, steps = shared.layer.steps, period = shared.layer.refractory_period;
+void continuous_responses(const Shared<T>& shared, const Events<T>& fired, int64_t furthest, int64_t inside, T* found) {
+    const int64_t steps = shared.layer.steps, period = shared.layer.refractory_period;
     const double slow = std::exp(-1 / shared.tau_membrane), fast = std::exp(-1 / shared.layer.tau_synapse);
     const double height = 1 / (1 - shared.layer.tau_synapse / shared.tau_membrane);
     const int64_t below = std::max<int64_t>(period, 1), last = furthest - period;  // s is at least -below, t at most last
@@ -180,26 +188,29 @@ void continuous_responses(const Shared<T>& shared, const Events<T>& fired, int64
 template <class T>
 void shared_sums(const Shared<T>& shared, const SharedSums<T>& s, int64_t sample) {
     const Layer<T>& layer = shared.layer;
-    const int64_t n = layer.neurons, m = layer.inputs, lanes = shared.lanes, inside = shared.places * lanes;
-    const std::unique_ptr<T[]> found(new T[layer.steps * inside]);
-    {
-        const Events<T> fired = fired_within(shared, s.spikes, sample);
-        if (s.furthest < 0) {
-            shared_responses(shared, fired, found.get());
-        } else {
-            continuous_responses(shared, fired, s.furthest, found.get());
-        }
-    }
-    const auto placed = [&](const T* wanted) {
-        std::vector<T> inner(wanted ? inside : 0, 0);
-        for (int64_t k = 0; wanted && k < n; ++k) inner[k % shared.places * lanes + k / shared.places] = wanted[sample * n + k];
-        return inner;
-    };
-    const std::vector<T> of_weight = placed(s.of_weight), of_below = placed(s.of_below);
+    const int64_t n = layer.neurons, m = layer.inputs, lanes = shared.lanes;
     T* by_weight = s.of_weight ? s.by_weight + sample * shared.rows * lanes : nullptr;
     T* below = s.of_below ? s.below + sample * m : nullptr;
     if (by_weight) std::fill_n(by_weight, shared.rows * lanes, T(0));
     if (below) std::fill_n(below, m, T(0));
+    const auto placed = [&](const T* wanted) {
+        std::vector<T> inner(wanted ? shared.places * lanes : 0, 0);
+        for (int64_t k = 0; wanted && k < n; ++k) inner[k % shared.places * lanes + k / shared.places] = wanted[sample * n + k];
+        return inner;
+    };
+    const std::vector<T> of_weight = placed(s.of_weight), of_below = placed(s.of_below);
+    const auto is_zero = [](T each) { return each == 0; };
+    if (std::all_of(of_weight.begin(), of_weight.end(), is_zero) && std::all_of(of_below.begin(), of_below.end(), is_zero))
+        return;  // a sample that was right
+
+    const Fired<T> fired(shared, s.spikes, sample);
+    const int64_t inside = fired.inside;
+    const std::unique_ptr<T[]> found(new T[layer.steps * inside]);
+    if (s.furthest < 0) {
+        shared_responses(shared, fired.spikes, inside, found.get());
+    } else {
+        continuous_responses(shared, fired.spikes, s.furthest, inside, found.get());
+    }
 
     const Events<T> arrivals(Events<T>(layer.values + sample * m, layer.steps, m, layer.batch * m), m);
     T psp[kParts * kLanes<T>];
@@ -207,9 +218,11 @@ void shared_sums(const Shared<T>& shared, const SharedSums<T>& s, int64_t sample
         const int64_t begin = arrivals.first[i], count = arrivals.first[i + 1] - begin;
         if (!count) continue;
         for (int64_t k = shared.first[i]; k < shared.first[i + 1]; ++k) {
+            const int64_t active = fired.active[shared.place[k]];
+            if (active < 0) continue;
             const int64_t to = shared.place[k] * lanes, by = shared.row[k] * lanes;
             each_block<T>(lanes, [&](int64_t from, int64_t width) {
-                gather_block(psp, found.get() + to + from, inside, arrivals.place.data() + begin,
+                gather_block(psp, found.get() + active * lanes + from, inside, arrivals.place.data() + begin,
                              arrivals.value.data() + begin, count, width);
                 if (by_weight) {
                     const T* factor = of_weight.data() + to + from;
