@@ -74,12 +74,13 @@ class Classifier(nn.Module, ABC):
             return None
         shown = inputs[: len(signals[-1].values)]
         spikes = [each.spikes for each in signals if each.spikes is not None]
+        fired = [each.sum(0) for each in spikes]
         total = torch.zeros(inputs.shape[1], dtype=torch.float64)
-        for sent, fan_out in zip([shown, *spikes], self.fan_outs, strict=False):
-            total += (sent != 0).sum(0).flatten(1).cpu().double() @ fan_out.flatten().double()
-        for sent, fan_out in zip(spikes, self.within(), strict=False):
+        for sent, fan_out in zip([(shown != 0).sum(0), *fired], self.fan_outs, strict=False):
+            total += sent.flatten(1).cpu().double() @ fan_out.flatten().double()
+        for sent, fan_out in zip(fired, self.within(), strict=False):
             if fan_out is not None:
-                total += sent.sum(0).flatten(1).cpu().double() @ fan_out.cpu().double()
+                total += sent.flatten(1).cpu().double() @ fan_out.cpu().double()
         return total
 
 
