@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from lsnn_gym.engine import native
-from lsnn_gym.rules.layers import ConvolutionSynapses, LayeredNetwork, Signal
+from lsnn_gym.rules.layers import ConvolutionSynapses, LayeredNetwork, Signal, Synapses
 from lsnn_gym.rules.st_rsbp import compiled, shared
 from lsnn_gym.rules.st_rsbp.continuous import continuous_responses
-from lsnn_gym.rules.st_rsbp.layers import convolution
+from lsnn_gym.rules.st_rsbp.layers import SpikingLayer, convolution
 from lsnn_gym.rules.st_rsbp.network import ConvolutionLayer, HiddenLayer, PoolLayer, st_rsbp_network
 from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron
 from lsnn_gym.rules.st_rsbp.pooling import SpikingPool
@@ -197,6 +197,34 @@ def test_what_does_not_fit_is_refused_as_in_the_plain_form():
         spikes = equal(Signal(torch.ones(5, 1, 1, 2, 2))).values
         with pytest.raises(ValueError, match="tau_membrane and tau_synapse are both 8"):
             spikes.sum().backward()
+
+
+class OneToOne(Synapses):
+    """Synapses that no kernel knows: a neuron for each value."""
+
+    def drive(self, values: Tensor, weight: Tensor) -> Tensor:
+        return values * weight
+
+    def by_values(self, by_drive: Tensor, weight: Tensor, like: Tensor) -> Tensor:
+        return (by_drive * weight).view_as(like)
+
+    def by_weight(self, by_drive: Tensor, values: Tensor, weight: Tensor) -> Tensor:
+        return (by_drive * values).sum((0, 1))
+
+
+def test_synapses_that_no_kernel_knows_take_the_plain_form():
+    found = []
+    for by_kernels in (True, False):
+        weight = torch.rand(7, generator=source(), dtype=torch.float64)
+        layer = SpikingLayer(
+            OneToOne(), weight, RSBPNeuron(0.2), RSBPRule(compiled=by_kernels, own_effect=False)
+        )
+        spikes = layer(Signal(random_spikes(3, 40, 2, 7))).values
+        spikes.sum().backward()
+        found.append((spikes, layer.weight.grad))
+    assert found[0][0].sum() > 0
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
 
 
 def test_a_map_of_a_convolution_is_its_matrix():

@@ -79,7 +79,7 @@ class SpikingLayer(nn.Module):
         links_below = self.shared_map(values)
         if links_below is not None:
             return shared.fire(self.neuron, values, self.weight, links_below)
-        if uses_kernels(self.rule, values, self.weight):
+        if self.uses_dense_kernels(values):
             links = None if within is None else Links.of(within != 0)
             strength = None if links is None or within is None else within[links.post, links.pre]
             return compiled.fire(self.neuron, values.flatten(2), self.weight, links, strength)
@@ -93,6 +93,10 @@ class SpikingLayer(nn.Module):
             return None
         self.synapses.check(values, self.weight)
         return convolution_map(tuple(values.shape[2:]), tuple(self.weight.shape), self.synapses)
+
+    def uses_dense_kernels(self, values: Tensor) -> bool:
+        """Return whether the compiled kernels for dense layers serve for what comes in."""
+        return isinstance(self.synapses, DenseSynapses) and uses_kernels(self.rule, values, self.weight)
 
     def same_layer(self) -> Tensor | None:
         """Return the fixed weights ``[post, pre]`` within the layer, if any."""
@@ -193,7 +197,7 @@ def send_back(
         if below is not None:
             below = by_counts_below(layer.synapses, layer.weight, pre, below, counts, scaled, ratio)
     else:
-        by_kernels = uses_kernels(layer.rule, values, layer.weight)
+        by_kernels = layer.uses_dense_kernels(values)
         found = _responses(layer, trains, by_kernels)
         if layer.inhibition and needs[1]:
             of_spikes = found if trains is spikes else _responses(layer, spikes, by_kernels)
