@@ -142,7 +142,7 @@ def _kept(
     recipe = json.dumps([seed, *(each.model_dump(mode="json") for each in made_with)])
     try:
         with safetensors.safe_open(str(path), "pt") as file:
-            known = (file.metadata() or {}).get("made_with") == recipe
+            known = _is_of((file.metadata() or {}).get("made_with", "[]"), made_with, seed)
         kept = read_tensors(path) if known else {}
         if {name: each.shape for name, each in kept.items()} == {
             name: each.shape for name, each in like.items()
@@ -154,3 +154,14 @@ def _kept(
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, safetensors.torch.save(weights, {"made_with": recipe}))
     return weights
+
+
+def _is_of(recipe: str, made_with: Sequence[Settings], seed: int) -> bool:
+    """Return whether weights of this recipe were made so; settings that were not there yet had their defaults."""
+    try:
+        of_seed, *known = json.loads(recipe)
+        pairs = zip(made_with, map(json.dumps, known), strict=True)
+        read = [type(each).model_validate_json(old) for each, old in pairs]
+    except (TypeError, ValueError):  # no recipe, or one of other settings
+        return False
+    return of_seed == seed and read == list(made_with)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from lsnn_gym.recurrent import NetworkSettings
@@ -77,6 +81,34 @@ def test_they_are_kept_until_something_they_rest_on_changes(tmp_path: Path, monk
     (tmp_path / "lstm.safetensors").write_bytes(b"damaged")
     for name, each in errors(iterations=4).items():
         np.testing.assert_array_equal(each, other[name])
+
+
+def test_they_are_kept_though_settings_came_that_were_not_there_yet(tmp_path: Path, monkeypatch):
+    def rewrite(change: Callable[[list[dict[str, Any]]], None]) -> None:
+        with safetensors.safe_open(str(path), "pt") as file:
+            recipe = json.loads(file.metadata()["made_with"])
+        weights = safetensors.torch.load(path.read_bytes())
+        change(recipe[1:])
+        path.write_bytes(safetensors.torch.save(weights, {"made_with": json.dumps(recipe)}))
+
+    path = tmp_path / "lstm.safetensors"
+    only_lstm = LearnedSettings.model_validate({"maml": None})
+    learned_references(only_lstm, training(), tmp_path)
+    ours = path.read_bytes()
+
+    def older(recipe: list[dict[str, Any]]) -> None:
+        model = recipe[0]
+        assert model.pop("forget_bias") == 0
+        model["core"] = model.pop("core")  # in another order
+
+    rewrite(older)
+    with monkeypatch.context() as patched:
+        patched.setattr(learned.RegressionTrainer, "run_iteration", None)
+        learned_references(only_lstm, training(), tmp_path)
+    for name, value in (("forget_bias", 1.0), ("forget_bias", "much"), ("long_gone", 2)):
+        rewrite(lambda recipe, name=name, value=value: recipe[0].update({name: value}))
+        learned_references(only_lstm, training(), tmp_path)
+        assert path.read_bytes() == ours, "made anew"
 
 
 def test_an_lstm_needs_no_lstm_beside_it_and_null_is_none(tmp_path: Path):
