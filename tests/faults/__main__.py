@@ -11,11 +11,13 @@ import errno
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 
 import torch
+from tqdm import tqdm
 
 from tests.faults.damage import damage_data, damage_runs
 from tests.faults.disks import fail_at_each_operation, fill_disk, small_disk
@@ -37,6 +39,10 @@ def outcomes(folder: Path, kills: int, seed: int, step: int) -> Iterator[Outcome
     """
     chance = Random(seed)
     torch.set_num_threads(1)  # a fork takes no other threads along
+    # Progress bars share a semaphore with forked processes, which one that is killed may hold for ever, and have a
+    # thread that may hold their lock while a fork is made.
+    tqdm.set_lock(threading.RLock())
+    tqdm.monitor_interval = 0
     warm_up(folder / "warm")
     courses = [Course(name, ITERATIONS, folder / name) for name in NAMES]
     short = [Course("supervised", 2, folder / "short")]

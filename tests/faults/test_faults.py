@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,8 @@ def test_nothing_is_lost_by_a_few_of_each_fault(tmp_path: Path):
     # In a process of its own: forks must not meet the threads of other tests.
     command = [
         sys.executable,
+        "-X",
+        "faulthandler",
         "-m",
         "tests.faults",
         "--kills",
@@ -37,10 +40,17 @@ def test_nothing_is_lost_by_a_few_of_each_fault(tmp_path: Path):
         "--folder",
         str(tmp_path),
     ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"\n[0-9]{3} faults, 0 losses\n", done.stdout)
-    rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")][2:]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as faults:
+        try:
+            said, errors = faults.communicate(timeout=600)
+        except subprocess.TimeoutExpired:
+            faults.send_signal(signal.SIGABRT)  # it then says where it stood
+            said, errors = faults.communicate(timeout=20)
+    assert faults.returncode == 0, said + errors
+    assert re.search(r"\n[0-9]{3} faults, 0 losses\n", said)
+    rows = [line.split(" | ") for line in said.splitlines() if line.startswith("| ")][2:]
     injected = {row[0]: int(row[1]) for row in rows}
     assert len(injected) >= 9
     assert all(injected.values()), injected
