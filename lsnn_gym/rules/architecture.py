@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from lsnn_gym.rules.layers import ConvolutionSynapses
+
 _FORMS = "400, R400, 15C5, 32C5p2 or P2"
 _LARGEST = 1_000_000
 
@@ -116,8 +118,10 @@ def _outputs(layer: Layer, below: tuple[int, ...]) -> tuple[int, ...]:
     if isinstance(layer, Pool):
         outputs = (below[0], below[1] // layer.window, below[2] // layer.window)
     else:
-        lost = layer.kernel - 1 - 2 * (layer.padding or 0)
-        outputs = (layer.channels, below[1] - lost, below[2] - lost)
+        places = ConvolutionSynapses(padding=layer.padding or 0).places(
+            below[1:], (layer.kernel, layer.kernel)
+        )
+        outputs = (layer.channels, *places)
     if min(outputs) < 1 or math.prod(outputs) > _LARGEST:
         raise ValueError(f"layer {what} does not fit on images of {below[1]} x {below[2]}")
     return outputs
