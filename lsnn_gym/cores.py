@@ -268,7 +268,11 @@ class GatedCore(RecurrentCore):
 
 
 class CoreSettings(Settings):
-    """Which core, and what is its own."""
+    """Which core, and what is its own.
+
+    Source of ``forget_bias``: Gers, Schmidhuber, Cummins, Neural Computation 2000; of its size: Tallec, Ollivier, Can
+    recurrent neural networks warp time?, ICLR 2018.
+    """
 
     core: Literal["lsnn", "lstm", "gru"] = Field(default="lsnn", description="the recurrent network")
     hidden_size: int | None = Field(
@@ -278,7 +282,7 @@ class CoreSettings(Settings):
     )
     forget_bias: float = Field(
         default=0.0,
-        description="added at first to the biases of an lstm core's forget gates; 1 helps it to keep for long",
+        description="added at first to the biases of an lstm core's forget gates; the logarithm of the steps to keep",
     )
     tau_readout: TimeConstant = Field(
         default=20.0, description="time constant of the leaky readouts in ms, or a range drawn from"
