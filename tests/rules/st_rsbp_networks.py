@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -9,13 +10,23 @@ from lsnn_gym.rules.layers import LayeredNetwork
 from lsnn_gym.rules.st_rsbp.losses import count_loss
 from lsnn_gym.rules.st_rsbp.network import HiddenLayer, st_rsbp_network
 from lsnn_gym.rules.st_rsbp.rule import RSBPRule
+from lsnn_gym.rules.st_rsbp.tables import EffectTable
+from tests.rules import obvious_st_rsbp
 
 PLAIN = RSBPRule(compiled=False)
+TABLE = EffectTable(
+    torch.as_tensor(
+        obvious_st_rsbp.random_table(
+            obvious_st_rsbp.Settings([], [], [], poly_rows=20), np.random.default_rng(0)
+        )
+    )
+)
 
 
-def random_spikes(seed: int, steps: int, batch: int, neurons: int, rate: float = 0.15) -> Tensor:
+def random_spikes(seed: int, *shape: int, rate: float = 0.15) -> Tensor:
+    """Return trains ``shape``, steps and samples first, at that chance of a spike a step."""
     generator = torch.Generator().manual_seed(seed)
-    return (torch.rand(steps, batch, neurons, generator=generator, dtype=torch.float64) < rate).double()
+    return (torch.rand(shape, generator=generator, dtype=torch.float64) < rate).double()
 
 
 def small_network(rule: RSBPRule, seed: int = 0, **options) -> LayeredNetwork:

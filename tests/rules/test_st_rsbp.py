@@ -20,7 +20,7 @@ from lsnn_gym.rules.st_rsbp.rule import Recurrence, RSBPRule, away_from_zero
 from lsnn_gym.rules.st_rsbp.tables import EffectTable
 from lsnn_gym.rules.tssl_bp.layers import dense as tssl_dense
 from lsnn_gym.rules.tssl_bp.neuron import TSSLNeuron
-from tests.rules import obvious_st_rsbp
+from tests.rules import obvious_st_rsbp, recorded_st_rsbp
 from tests.rules.obvious_st_rsbp import Settings
 from tests.rules.st_rsbp_networks import PLAIN, gradients, random_spikes, small_network
 from tests.vectors.strsbp import check
@@ -55,7 +55,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_network_is_the_obvious_one(case: Settings, tmp_path: Path):
-    arrays = obvious_st_rsbp.record(tmp_path / "strsbp_99.npz", case)
+    arrays = recorded_st_rsbp.record(tmp_path / "strsbp_99.npz", case)
     for k in range(len(case.kinds)):
         assert arrays[f"count{k}"].sum() > 0
         assert all(arrays[f"gWsum{k}_{variant}"].any() for variant in ("released", "intended", "full"))
@@ -92,7 +92,7 @@ def test_worked_examples_of_the_psp(pre: list[int], post: list[int], psp: float)
 @pytest.mark.parametrize("neuron", [RSBPNeuron(1), RSBPNeuron(1, 20, 5, 0), RSBPNeuron(1, 128, 8, 4)])
 def test_psp_is_the_obvious_and_the_closed_one(neuron: RSBPNeuron):
     # The post trains have spikes within refractory periods too, as forced ones may.
-    pre, post = random_spikes(1, 40, 2, 3, 0.3), random_spikes(2, 40, 2, 4, 0.2)
+    pre, post = random_spikes(1, 40, 2, 3, rate=0.3), random_spikes(2, 40, 2, 4, rate=0.2)
     found = spike_psp(neuron.responses(post), pre)
     constants = (neuron.tau_membrane, neuron.tau_synapse, neuron.refractory_period)
     for b, o, i in np.ndindex(2, 4, 3):
@@ -162,7 +162,7 @@ def polynomial(table: Tensor, pre: Tensor, post: Tensor) -> Tensor:
 
 def test_full_variant_is_the_derivative_of_the_counts_equations():
     generator = torch.Generator().manual_seed(5)
-    values = random_spikes(6, 60, 1, 4, 0.4)
+    values = random_spikes(6, 60, 1, 4, rate=0.4)
     table = torch.as_tensor(
         obvious_st_rsbp.random_table(Settings([], [], [], poly_rows=30), np.random.default_rng(0))
     )

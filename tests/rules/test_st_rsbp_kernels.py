@@ -63,7 +63,7 @@ def test_kernels_equal_the_plain_form_for_any_number_of_neurons_and_any_values()
     generator = torch.Generator().manual_seed(9)
     for inputs, outputs, period in ((1, 1, 0), (17, 33, 3), (40, 80, 2), (5, 130, 1)):
         weight = torch.rand(outputs, inputs, generator=generator, dtype=torch.float64)
-        values = random_spikes(10, 30, 6, inputs, 0.3)[:, ::2] * torch.rand(
+        values = random_spikes(10, 30, 6, inputs, rate=0.3)[:, ::2] * torch.rand(
             30, 1, inputs, generator=generator, dtype=torch.float64
         )
         by_spikes = torch.rand(30, 3, outputs, generator=generator, dtype=torch.float64)

@@ -28,8 +28,7 @@ def source(seed: int = 0) -> torch.Generator:
 
 def images(steps: int, batch: int, *shape: int, rate: float = 0.2, seed: int = 1) -> Tensor:
     """Return spikes, some of them stronger than others, of which one neuron has none."""
-    count = torch.Size(shape).numel()
-    spikes = random_spikes(seed, steps, batch, count, rate).view(steps, batch, *shape)
+    spikes = random_spikes(seed, steps, batch, *shape, rate=rate)
     spikes[:, :, 0, 0, 0] = 0
     return spikes * torch.rand(shape, generator=source(seed), dtype=torch.float64).round(decimals=1)
 

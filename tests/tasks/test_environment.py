@@ -6,7 +6,6 @@ import copy
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,43 +14,13 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env as check_by_gymnasium
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_checker import check_env as check_by_sb3
 
-from lsnn_gym.errors import UserError
-from lsnn_gym.tasks import environment
 from lsnn_gym.tasks.environment import SupervisedEnv
-from lsnn_gym.tasks.task import IGNORED, Batch, Task
-
-ENV_ID = "lsnn_gym/Supervised-v0"
-RECALL = {"length": 4, "duration": 5, "num_inputs": 8, "mean_delay": 2.0, "evaluation_sequences": 3}
-EVIDENCE = {
-    "group_size": 2,
-    "num_cues": 3,
-    "cue": 2,
-    "interval": 3,
-    "delay": 3,
-    "recall": 4,
-    "evaluation_sequences": 3,
-}
-ROWS = {"data": "digits", "coding": "rows", "repeats": 2}
-CROSSINGS = {"data": "digits", "channels": 12}
-TASKS = [
-    pytest.param("store-recall", RECALL, id="store-recall"),
-    pytest.param("evidence-accumulation", EVIDENCE, id="evidence"),
-    pytest.param("sequential-images", ROWS, id="rows"),
-    pytest.param("sequential-images", CROSSINGS, id="crossings"),
-]
-
-
-def made(task: str = "store-recall", options: dict[str, Any] | None = None, split: str = "train"):
-    if task == "sequential-images":
-        pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
-    env = gym.make(ENV_ID, task=task, options=RECALL if options is None else options, split=split)
-    assert isinstance(env.unwrapped, SupervisedEnv)
-    return env.unwrapped
+from lsnn_gym.tasks.task import IGNORED, Batch
+from tests.tasks.supervised_envs import ENV_ID, EVIDENCE, RECALL, ROWS, TASKS, made
 
 
 def shown(env: SupervisedEnv, **how: Any) -> list[list[float]]:
@@ -67,25 +36,6 @@ def shown(env: SupervisedEnv, **how: Any) -> list[list[float]]:
 def sequences(env: SupervisedEnv) -> list[Batch]:
     assert env.split in ("validation", "test")
     return list(env.task.batches(env.split, 1))
-
-
-class ByHand(Task):
-    """Six steps of two inputs in three windows, the last two of which ask for 1 and for 0."""
-
-    input_size, num_classes, input_range = 2, 3, (0.0, 12.0)
-
-    def training_batch(self, size: int, number: int, seed: int) -> Batch:
-        inputs = torch.arange(12.0).reshape(6, 1, 2)
-        return Batch(inputs.expand(6, size, 2), torch.tensor([[IGNORED], [1], [0]]).expand(3, size))
-
-    def batches(self, split: str, size: int) -> Iterator[Batch]:
-        yield self.training_batch(size, 0, 0)
-
-
-@pytest.fixture
-def by_hand(monkeypatch: pytest.MonkeyPatch) -> SupervisedEnv:
-    monkeypatch.setattr(environment, "make_task", lambda name: ByHand())
-    return SupervisedEnv(task="by-hand")
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
@@ -362,101 +312,3 @@ def test_ppo_learns_for_a_while():
     assert all(torch.isfinite(value).all() for value in after.values())
     assert not torch.equal(before["action_net.weight"], after["action_net.weight"])
     assert [info["l"] for info in agent.ep_info_buffer or []] == [20, 20, 20]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            {"task": "store-recal"},
-            "unknown task.kind 'store-recal': did you mean 'store-recall'? there is evidence-accumulation, ",
-        ),
-        (
-            {"options": {"lenght": 5}},
-            "unknown key 'task.lenght': did you mean 'task.length'? task has ",
-        ),
-        ({"options": {"length": 2}}, "task.length is 2, expected greater than or equal to 3"),
-        (
-            {"options": {"kind": "few-shot"}},
-            "task: kind is 'few-shot', expected the name of the task, 'store-recall'",
-        ),
-    ],
-)
-def test_unknown_tasks_and_settings_get_the_nearest(arguments, message):
-    with pytest.raises(UserError) as caught:
-        gym.make(ENV_ID, **arguments)
-    assert str(caught.value).startswith(message)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"split": "tets"}, "split must be 'train', 'validation' or 'test', not 'tets'"),
-        ({"split": None}, "split must be 'train', 'validation' or 'test', not None"),
-        ({"render_mode": "human"}, "render_mode must be None, not 'human'"),
-    ],
-)
-def test_other_arguments_of_no_use_are_refused(arguments, message):
-    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared
-        SupervisedEnv(**arguments)
-    assert str(caught.value) == message
-
-
-@pytest.mark.parametrize(
-    ("split", "options", "message"),
-    [
-        (
-            "test",
-            {"sequnce": 1},
-            "unknown reset option 'sequnce': did you mean 'sequence'? there is sequence",
-        ),
-        ("test", {"sequence": -1}, "sequence must be a whole number of at least 0, not -1"),
-        ("test", {"sequence": 1.0}, "sequence must be a whole number of at least 0, not 1.0"),
-        ("test", {"sequence": True}, "sequence must be a whole number of at least 0, not True"),
-        ("test", {"sequence": None}, "sequence must be a whole number of at least 0, not None"),
-        ("validation", {"sequence": 9}, "sequence must be at most 2 in the split 'validation', not 9"),
-        (
-            "train",
-            {"sequence": 0},
-            "sequence is of use in the splits validation and test only: train draws its own",
-        ),
-    ],
-)
-def test_reset_options_of_no_use_are_refused(split, options, message):
-    env = made(split=split)
-    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared
-        env.reset(options=options)
-    assert str(caught.value) == message
-
-
-@pytest.mark.parametrize(
-    ("action", "shown_as"),
-    [(3, "3"), (-1, "-1"), (1.0, "1.0"), ("1", "'1'"), (np.array([1]), r"array\(\[1\]\)"), (None, "None")],
-)
-def test_bad_actions_are_refused_and_take_no_step(by_hand, action, shown_as):
-    by_hand.reset(seed=0)
-    with pytest.raises(ValueError, match=f"^an action must be a whole number from 0 to 2, not {shown_as}$"):
-        by_hand.step(action)
-    assert by_hand.step(0)[0].tolist() == [2, 3]
-
-
-def test_steps_out_of_turn_are_refused(by_hand):
-    with pytest.raises(ResetNeeded, match=r"^call reset\(\) before step\(\)$"):
-        by_hand.step(0)
-    by_hand.reset(seed=0)
-    assert [by_hand.step(0)[2] for _ in range(6)] == [False] * 5 + [True]
-    for _ in range(2):
-        with pytest.raises(ResetNeeded, match=r"^the sequence is over after 6 steps: call reset\(\)$"):
-            by_hand.step(0)
-    by_hand.reset()
-    assert by_hand.step(0)[0].tolist() == [2, 3]
-
-
-def test_missing_data_are_named_at_the_reset(monkeypatch, tmp_path):
-    monkeypatch.setenv("LSNN_GYM_DATA", str(tmp_path))
-    env = SupervisedEnv(task="framewise-phones")
-    with pytest.raises(UserError, match=r"^TIMIT is proprietary and cannot be downloaded: "):
-        env.reset(seed=0)
-    with pytest.raises(ResetNeeded, match=r"^call reset\(\) before step\(\)$"):
-        env.step(0)
