@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lsnn_gym.counts import counted
+from lsnn_gym.gates import open_forget_gates_
 from lsnn_gym.neurons import SpikingState, TimeConstant
 from lsnn_gym.readouts import LeakyReadout
 from lsnn_gym.recurrent import ActingState, NetworkSettings, NetworkState, SpikingRNN
@@ -268,11 +269,7 @@ class GatedCore(RecurrentCore):
 
 
 class CoreSettings(Settings):
-    """Which core, and what is its own.
-
-    Source of ``forget_bias``: Gers, Schmidhuber, Cummins, Neural Computation 2000; of its size: Tallec, Ollivier, Can
-    recurrent neural networks warp time?, ICLR 2018.
-    """
+    """Which core, and what is its own (of ``forget_bias`` see :func:`lsnn_gym.gates.open_forget_gates_`)."""
 
     core: Literal["lsnn", "lstm", "gru"] = Field(default="lsnn", description="the recurrent network")
     hidden_size: int | None = Field(
@@ -323,6 +320,5 @@ def make_core(
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         cell = kind(input_size, settings.hidden_size or network.num_neurons)
         if isinstance(cell, nn.LSTMCell):
-            with torch.no_grad():  # PyTorch's order of gates: input, forget, cell, output
-                cell.bias_hh[cell.hidden_size : 2 * cell.hidden_size] += settings.forget_bias
+            open_forget_gates_(cell, settings.forget_bias)
         return GatedCore(cell, output_size)

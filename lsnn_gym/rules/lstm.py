@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from lsnn_gym.gates import open_forget_gates_
 from lsnn_gym.rules.architecture import Dense
 from lsnn_gym.rules.classifier import Classifier, ClassifierSettings
 from lsnn_gym.rules.decisions import Decision
@@ -29,6 +30,10 @@ class LSTMSettings(ClassifierSettings):
     readout: Literal["last", "mean"] = Field(
         default="last",
         description="of the state after the last row or step, or of the mean over all: recordings end in silence",
+    )
+    forget_bias: float = Field(
+        default=0.0,
+        description="added at first to the biases of the forget gates; the logarithm of the steps to keep",
     )
 
     def make(
@@ -53,13 +58,16 @@ class LSTMSettings(ClassifierSettings):
         by_rows = len(shape) == 3
         with torch.random.fork_rng(devices=[]):  # PyTorch's own initialisation takes no generator
             torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-            return LSTMClassifier(
+            classifier = LSTMClassifier(
                 shape[0] * shape[2] if by_rows else math.prod(shape),
                 sizes,
                 num_classes,
                 by_rows,
                 averages=self.readout == "mean",
             )
+        for layer in classifier.layers:
+            open_forget_gates_(layer, self.forget_bias)
+        return classifier
 
 
 class LSTMClassifier(Classifier):

@@ -108,6 +108,20 @@ def test_an_lstm_of_recordings_can_be_read_out_at_all_steps():
     assert trainer(rule={"kind": "lstm", "readout": "mean"}, architecture="12").network.averages
 
 
+def test_an_lstm_may_begin_with_open_forget_gates():
+    plain, opened = (
+        dict(
+            trainer(rule={"kind": "lstm", "forget_bias": bias}, architecture="7-5").network.named_parameters()
+        )
+        for bias in (0.0, 3.0)
+    )
+    for name, values in opened.items():
+        expected = plain[name].clone()
+        if ".bias_hh_" in name:
+            expected[len(expected) // 4 : len(expected) // 2] += 3
+        assert torch.equal(values, expected), name
+
+
 def test_an_lstm_learns_the_digits():
     longer = {"epochs": 6, "parts_per_epoch": 1, "learning_rate": 0.005}
     _, lines = trained(None, rule={"kind": "lstm"}, architecture="40", train=longer)
