@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from lsnn_gym.classification.coding import CodingSettings, RepeatCoding
 from lsnn_gym.classification.division import DataSettings, Divided, load_divided
@@ -46,6 +46,11 @@ _CONFUSED = 1000
 """Test examples that a confusion matrix is made of."""
 
 
+def _one_layer_as_text(value: object) -> object:
+    """Return as text what YAML reads as a number: ``architecture: 400`` is a hidden layer like ``400-400`` is two."""
+    return str(value) if type(value) is int else value
+
+
 class EvaluateClassifierSettings(Settings):
     """How a trained network is judged."""
 
@@ -58,7 +63,7 @@ class ClassificationExperiment(ExperimentSettings):
     data: DataSettings = DataSettings()
     coding: CodingSettings = RepeatCoding()
     rule: RuleSettings
-    architecture: str = Field(
+    architecture: Annotated[str, BeforeValidator(_one_layer_as_text)] = Field(
         default="400-400", description="hidden layers from the input up, e.g. 15C5-P2-40C5-P2-300"
     )
     train: ClassificationTrainSettings = ClassificationTrainSettings()

@@ -159,6 +159,13 @@ def test_pairs_that_do_not_fit_are_refused_with_the_reason(changes: dict[str, An
         experiment(**changes)
 
 
+def test_one_dense_layer_may_be_written_as_a_number():
+    assert experiment(architecture=40).architecture == "40"
+    for other in (40.0, True, None):
+        with pytest.raises(UserError, match=r"architecture is .*, expected text"):
+            experiment(architecture=other)
+
+
 def test_an_lstm_needs_a_layer():
     with pytest.raises(UserError, match="there is no hidden layer: expected at least one LSTM layer"):
         trainer(rule={"kind": "lstm"}, architecture="")
