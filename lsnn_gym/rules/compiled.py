@@ -1,7 +1,8 @@
 """The compiled kernels of ``engine/native/layered.hpp``: what neurons do over whole sequences, and their errors.
 
 They take and give what the plain forms beside the neurons do, to rounding, and are chosen there wherever they fit: on
-the CPU, unless ``LSNN_GYM_ENGINE`` names another engine than ``native``.
+the CPU, unless ``LSNN_GYM_ENGINE`` names another engine than ``native``. Those of whole dense layers are called by
+:mod:`lsnn_gym.rules.antlr.compiled`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_SUFFIXES = {torch.float32: "float", torch.float64: "double"}
+SUFFIXES = {torch.float32: "float", torch.float64: "double"}
+"""Of the kernels' names, by the type of number."""
 
 
 class _Size(ctypes.Structure):
@@ -96,15 +98,23 @@ _ARGUMENTS = {
 }
 
 
+def library() -> ctypes.CDLL:
+    """Return the compiled part.
+
+    Raises:
+        ImportError: If it was not built.
+    """
+    return ctypes.CDLL(str(importlib.import_module("lsnn_gym.engine.native._kernels").__file__))
+
+
 def _load() -> tuple[dict[tuple[str, torch.dtype], Any], str | None]:
     """Return the kernels by name and type of number or, where they are missing, the reason."""
     found: dict[tuple[str, torch.dtype], Any] = {}
     try:
-        module = importlib.import_module("lsnn_gym.engine.native._kernels")
-        library = ctypes.CDLL(str(module.__file__))
+        kernels = library()
         for name, arguments in _ARGUMENTS.items():
-            for kind, suffix in _SUFFIXES.items():
-                function = getattr(library, f"layered_{name}_{suffix}")
+            for kind, suffix in SUFFIXES.items():
+                function = getattr(kernels, f"layered_{name}_{suffix}")
                 function.restype = None
                 function.argtypes = (POINTER(_Size), *arguments, c_int64)
                 found[name, kind] = function
@@ -121,7 +131,7 @@ _KERNELS, unavailable = _load()
 def fits(*tensors: Tensor) -> bool:
     """Return whether the kernels are there and take such tensors: of one type, float32 or float64, on the CPU."""
     kind = tensors[0].dtype
-    if unavailable or kind not in _SUFFIXES or os.environ.get("LSNN_GYM_ENGINE", "native") != "native":
+    if unavailable or kind not in SUFFIXES or os.environ.get("LSNN_GYM_ENGINE", "native") != "native":
         return False
     return all(each.dtype == kind and each.device.type == "cpu" for each in tensors)
 
@@ -130,7 +140,7 @@ def tssl_run(constants: TsslConstants, drive: Tensor) -> list[Tensor]:
     """Return increment, membrane, spikes and trace ``[T, B, ...]``, given J of that shape."""
     drive = drive.contiguous()
     record = [torch.empty_like(drive) for _ in range(4)]
-    _call("tssl_run", drive, byref(constants), drive.data_ptr(), byref(_TsslRecord(*_pointers(record))))
+    _call("tssl_run", drive, byref(constants), drive.data_ptr(), byref(_TsslRecord(*pointers(record))))
     return record
 
 
@@ -138,7 +148,7 @@ def tssl_errors(constants: TsslConstants, record: Sequence[Tensor], by_trace: Te
     """Return D ``[T, B, ...]``, given what ``tssl_run`` returned and G."""
     by_trace, record = by_trace.contiguous(), [each.contiguous() for each in record]
     error = torch.empty_like(by_trace)
-    of_record = _TsslRecord(*_pointers(record))
+    of_record = _TsslRecord(*pointers(record))
     _call("tssl_errors", by_trace, byref(constants), byref(of_record), by_trace.data_ptr(), error.data_ptr())
     return error
 
@@ -158,7 +168,7 @@ def antlr_run(
     biases = bias.expand(drive.shape[1:])[0].contiguous()
     after = [each.clone(memory_format=torch.contiguous_format) for each in state]
     record = [torch.empty_like(drive) for _ in range(4)]
-    run = _AntlrRun(drive.data_ptr(), biases.data_ptr(), biases.numel(), *_pointers([*after, *record]))
+    run = _AntlrRun(drive.data_ptr(), biases.data_ptr(), biases.numel(), *pointers([*after, *record]))
     _call("antlr_run", drive, byref(constants), byref(run))
     return record, after
 
@@ -183,12 +193,13 @@ def antlr_errors(
     given = [None if each is None else each.contiguous() for each in (by_spike, by_time)]
     by_current, by_bias = torch.empty_like(used[0]), torch.empty_like(used[0][0])
     delayed = torch.empty_like(used[0]) if delays else None
-    errors = _AntlrErrors(*_pointers([*used, *given, by_current, by_bias, delayed]))
+    errors = _AntlrErrors(*pointers([*used, *given, by_current, by_bias, delayed]))
     _call("antlr_errors", used[0], byref(constants), byref(errors))
     return by_current, by_bias, delayed
 
 
-def _pointers(tensors: Sequence[Tensor | None]) -> list[int | None]:
+def pointers(tensors: Sequence[Tensor | None]) -> list[int | None]:
+    """Return where the tensors begin, None for none."""
     return [None if each is None else each.data_ptr() for each in tensors]
 
 

@@ -15,6 +15,12 @@ void layered_tssl_errors_float(const layered::Size*, const layered::TsslConstant
 void layered_antlr_run_float(const layered::Size*, const layered::AntlrConstants*, const layered::AntlrRun<float>*, int64_t);
 void layered_antlr_errors_float(const layered::Size*, const layered::AntlrConstants*, const layered::AntlrErrors<float>*,
                                 int64_t);
+int layered_antlr_dense_run_float(const layered::DenseSize*, const layered::AntlrConstants*,
+                                  const layered::AntlrDenseRun<float>*, int64_t);
+int layered_antlr_dense_errors_float(const layered::DenseSize*, const layered::AntlrConstants*,
+                                     const layered::AntlrDenseErrors<float>*, int64_t);
+int layered_antlr_dense_delays_float(const layered::DenseSize*, const layered::AntlrConstants*,
+                                     const layered::AntlrDenseDelays<float>*, int64_t);
 }
 
 namespace {
@@ -66,9 +72,53 @@ void antlr(int64_t steps, int64_t batch, int64_t neurons, int64_t threads) {
     }
 }
 
+// In two pieces, all values of a sample side by side.
+int antlr_dense(int64_t steps, int64_t batch, int64_t inputs, int64_t neurons, int64_t threads) {
+    const layered::AntlrConstants constants{0.9, 0.8, 1, 1, 1, 0.01, 1, 1, 3};
+    const int64_t at_once = batch * neurons, all = steps * at_once;
+    std::vector<float> values = drawn(steps * batch * inputs), weight = drawn(inputs * neurons), bias = drawn(neurons);
+    for (float& each : values) each = each < 0.6f ? 0.0f : each;
+    std::vector<float> state[3], voltage(all), spikes(all);
+    for (auto& each : state) each.assign(at_once, 0);
+    const layered::Trains<float> came{values.data(), inputs, steps * inputs};
+    int failed = 0;
+    for (int64_t from : {int64_t(0), steps / 2}) {
+        const int64_t to = from ? steps : steps / 2;
+        const layered::DenseSize piece{to - from, batch, inputs, neurons};
+        const layered::AntlrDenseRun<float> run{{values.data() + from * inputs, came.step, came.sample},
+                                                weight.data(),
+                                                bias.data(),
+                                                state[0].data(),
+                                                state[1].data(),
+                                                state[2].data(),
+                                                voltage.data() + from * neurons,
+                                                spikes.data() + from * neurons,
+                                                steps * neurons};
+        failed |= layered_antlr_dense_run_float(&piece, &constants, &run, threads);
+    }
+    const layered::DenseSize size{steps, batch, inputs, neurons};
+    std::vector<float> by_spike = drawn(all), by_time = drawn(all), by_weight(inputs * neurons), by_bias(neurons), by_current(all),
+                       delayed(all), by_timing(steps * batch * inputs);
+    for (int wanted = 0; wanted < 2; ++wanted) {
+        const layered::AntlrDenseErrors<float> errors{came,
+                                                      {wanted ? by_spike.data() : nullptr, at_once, neurons},
+                                                      {wanted ? by_time.data() : nullptr, at_once, neurons},
+                                                      voltage.data(),
+                                                      steps * neurons,
+                                                      wanted ? by_weight.data() : nullptr,
+                                                      by_bias.data(),
+                                                      wanted ? by_current.data() : nullptr,
+                                                      wanted ? delayed.data() : nullptr};
+        failed |= layered_antlr_dense_errors_float(&size, &constants, &errors, threads);
+    }
+    const layered::AntlrDenseDelays<float> delays{came, weight.data(), delayed.data(), by_timing.data()};
+    return failed | layered_antlr_dense_delays_float(&size, &constants, &delays, threads);
+}
+
 }  // namespace
 
 int main() {
+    int failed = 0;
     for (int isa = 0; isa <= 2; ++isa) {
         if (lsnn_choose_isa(isa) != isa) continue;
         for (int64_t threads : {1, 3, 5}) {
@@ -77,8 +127,10 @@ int main() {
             antlr(6, 3, 701, threads);
             antlr(9, 7, 5003, threads);
             antlr(1, 1, 1, threads);
+            for (int64_t neurons : {1, 10, 64, 531, 1100}) failed |= antlr_dense(7, 3, 130, neurons, threads);
+            failed |= antlr_dense(2, 1, 1, 1, threads);
         }
     }
-    std::puts("layered kernels are sane");
-    return 0;
+    std::puts(failed ? "a layered kernel gave up" : "layered kernels are sane");
+    return failed;
 }

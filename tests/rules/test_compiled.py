@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from lsnn_gym.engine.native.library import load
 from lsnn_gym.rules import compiled
 from lsnn_gym.rules.antlr.neuron import AntlrNeuron, AntlrRule, NeuronRecord, NeuronState
 from lsnn_gym.rules.tssl_bp.neuron import TSSLNeuron
@@ -14,17 +13,6 @@ from lsnn_gym.rules.tssl_bp.neuron import TSSLNeuron
 pytestmark = pytest.mark.skipif(bool(compiled.unavailable), reason=str(compiled.unavailable))
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-13}
-
-
-@pytest.fixture(params=[0, 1, 2], ids=["any processor", "AVX2", "AVX-512"])
-def isa(request: pytest.FixtureRequest):
-    """Kernels for a lesser processor than this one, too."""
-    library, _ = load()
-    assert library is not None
-    if library.choose_isa(request.param) != request.param:
-        pytest.skip("this processor lacks that")
-    yield request.param
-    library.choose_isa(-1)
 
 
 def drawn(shape: tuple[int, ...], kind: torch.dtype, seed: int = 1) -> Tensor:

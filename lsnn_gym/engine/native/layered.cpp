@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "problem.hpp"
+#include "spread.hpp"
 
 #if defined(_WIN32)
 #define LAYERED_EXPORT extern "C" __declspec(dllexport)
@@ -107,5 +108,36 @@ void spread(const Size& size, int64_t threads, const Work& work) {
         });                                                                                                            \
     }
 
+// Each returns 0, or 1 where there was not enough memory.
+#define LAYERED_DENSE_INTERFACE(suffix, T)                                                                               \
+    LAYERED_EXPORT int layered_antlr_dense_run_##suffix(const layered::DenseSize* size,                                  \
+                                                        const layered::AntlrConstants* constants,                        \
+                                                        const layered::AntlrDenseRun<T>* run, int64_t threads) {         \
+        const auto& kernels = layered::kernels<T>();                                                                     \
+        return !spread_work(size->batch, threads,                                                                        \
+                            [&](int64_t b) { kernels.antlr_dense_run(*size, *constants, *run, b); });                    \
+    }                                                                                                                    \
+    LAYERED_EXPORT int layered_antlr_dense_errors_##suffix(const layered::DenseSize* size,                               \
+                                                           const layered::AntlrConstants* constants,                     \
+                                                           const layered::AntlrDenseErrors<T>* errors,                   \
+                                                           int64_t threads) {                                            \
+        const auto& kernels = layered::kernels<T>();                                                                     \
+        const int64_t parts = std::max<int64_t>(1, std::min(threads, size->neurons));                                    \
+        return !spread_work(parts, threads, [&](int64_t k) {                                                             \
+            kernels.antlr_dense_errors(*size, *constants, *errors, size->neurons * k / parts,                            \
+                                       size->neurons * (k + 1) / parts);                                                 \
+        });                                                                                                              \
+    }                                                                                                                    \
+    LAYERED_EXPORT int layered_antlr_dense_delays_##suffix(const layered::DenseSize* size,                               \
+                                                           const layered::AntlrConstants* constants,                     \
+                                                           const layered::AntlrDenseDelays<T>* delays,                   \
+                                                           int64_t threads) {                                            \
+        const auto& kernels = layered::kernels<T>();                                                                     \
+        return !spread_work(size->batch, threads,                                                                        \
+                            [&](int64_t b) { kernels.antlr_dense_delays(*size, *constants, *delays, b); });              \
+    }
+
 LAYERED_INTERFACE(float, float)
 LAYERED_INTERFACE(double, double)
+LAYERED_DENSE_INTERFACE(float, float)
+LAYERED_DENSE_INTERFACE(double, double)

@@ -40,6 +40,45 @@ struct AntlrErrors {
     T *by_current, *by_bias, *delayed;  // by_bias [B * N], summed over steps; delayed may be null: not wanted
 };
 
+// A layer of ANTLR whose neurons see all inputs, each by a weight of its own; only inputs that are not 0 cost more than a
+// look. T steps, B samples, m inputs, n neurons.
+struct DenseSize {
+    int64_t steps, batch, inputs, neurons;
+};
+
+// [T, B, k], of which the k side by side.
+template <class T>
+struct Trains {
+    const T* at;
+    int64_t step, sample;  // numbers from one to the next
+};
+
+template <class T>
+struct AntlrDenseRun {
+    Trains<T> values;
+    const T *weight, *bias;                            // [m, n], [n]
+    T *state_current, *state_voltage, *state_spikes;  // [B, n], before and then after
+    T *voltage, *spikes;                               // [B, T, n], of each sample's first step here
+    int64_t room;                                      // numbers from one sample to the next
+};
+
+// Of neurons that were at rest before the first step.
+template <class T>
+struct AntlrDenseErrors {
+    Trains<T> values, by_spike, by_time;  // of the last two `at` may be null: zeros
+    const T* voltage;
+    int64_t room;
+    T *by_weight, *by_bias, *by_current, *delayed;  // [m, n], [n], [B, T, n] twice; null but for by_bias: not wanted
+};
+
+// delayed W at the inputs that are not 0, times these: what a later arrival of each costs.
+template <class T>
+struct AntlrDenseDelays {
+    Trains<T> values;
+    const T *weight, *delayed;  // [m, n], [B, T, n]
+    T* by_timing;               // [B, T, m]
+};
+
 template <class T>
 struct Kernels {
     void (*tssl_run)(const Size&, const TsslConstants&, const T* drive, const TsslRecord<T>&, int64_t from, int64_t to);
@@ -47,6 +86,10 @@ struct Kernels {
                         int64_t to);
     void (*antlr_run)(const Size&, const AntlrConstants&, const AntlrRun<T>&, int64_t from, int64_t to);
     void (*antlr_errors)(const Size&, const AntlrConstants&, const AntlrErrors<T>&, int64_t from, int64_t to);
+    void (*antlr_dense_run)(const DenseSize&, const AntlrConstants&, const AntlrDenseRun<T>&, int64_t sample);
+    void (*antlr_dense_errors)(const DenseSize&, const AntlrConstants&, const AntlrDenseErrors<T>&, int64_t first_neuron,
+                               int64_t last_neuron);
+    void (*antlr_dense_delays)(const DenseSize&, const AntlrConstants&, const AntlrDenseDelays<T>&, int64_t sample);
 };
 
 #define LAYERED_DECLARE(isa)                 \

@@ -1,9 +1,14 @@
 // The kernels of layered.hpp for x86 processors with AVX2.
 #if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <vector>
 #define LSNN_ISA avx2
+#define LSNN_AVX2
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #else

@@ -1,9 +1,14 @@
 // The kernels of layered.hpp for x86 processors with AVX-512.
 #if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <vector>
 #define LSNN_ISA avx512
+#define LSNN_AVX512
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,prefer-vector-width=512"))), apply_to = function)
 #else

@@ -5,45 +5,13 @@
 #include <cstdint>
 #include <cstring>
 
+#include "antlr_kernels.hpp"
 #include "layered.hpp"
+#include "lane_loops.hpp"
 
 namespace layered {
 namespace LSNN_ISA {
 namespace {
-
-constexpr int64_t kAtOnce = 512;  // lanes whose state stays in the innermost cache
-
-// Not the library's, of which the linker keeps one for all processors.
-inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-
-// In two steps, which the compiler turns into two instructions.
-template <class T>
-inline T within(T x, T lowest, T highest) {
-    const T above = x < lowest ? lowest : x;
-    return above > highest ? highest : above;
-}
-
-inline double exponential(double x) { return std::exp(x); }
-
-// Cephes' expf, without branches; relative error below 2e-7 for |x| < 87.
-inline float exponential(float x) {
-    x = within(x, -87.0f, 87.0f);
-    const float scaled = x * 1.44269504088896341f;
-    const int32_t whole = static_cast<int32_t>(scaled + (scaled < 0 ? -0.5f : 0.5f));
-    const float count = static_cast<float>(whole);
-    const float rest = (x - count * 0.693359375f) + count * 2.12194440e-4f;
-    float sum = 1.9875691500e-4f;
-    sum = sum * rest + 1.3981999507e-3f;
-    sum = sum * rest + 8.3334519073e-3f;
-    sum = sum * rest + 4.1665795894e-2f;
-    sum = sum * rest + 1.6666665459e-1f;
-    sum = sum * rest + 5.0000001201e-1f;
-    sum = sum * rest * rest + rest + 1.0f;
-    const int32_t bits = (whole + 127) << 23;
-    float power;
-    std::memcpy(&power, &bits, sizeof power);
-    return sum * power;
-}
 
 template <class T>
 void tssl_run(const Size& size, const TsslConstants& c, const T* drive, const TsslRecord<T>& record, int64_t from, int64_t to) {
@@ -110,107 +78,19 @@ void tssl_errors(const Size& size, const TsslConstants& c, const TsslRecord<T>& 
     }
 }
 
-template <class T>
-void antlr_run(const Size& size, const AntlrConstants& c, const AntlrRun<T>& run, int64_t from, int64_t to) {
-    const T current_decay = static_cast<T>(c.current_decay), voltage_decay = static_cast<T>(c.voltage_decay);
-    const T current_gain = static_cast<T>(c.current_gain), voltage_gain = static_cast<T>(c.voltage_gain);
-    const T bias_gain = static_cast<T>(c.bias_gain), flattest = static_cast<T>(c.flattest);
-    for (int64_t first = from; first < to;) {
-        // Not beyond a sample's last neuron, for each sample has the same biases.
-        const int64_t neuron = first % run.neurons;
-        const int64_t count = least(least(kAtOnce, to - first), run.neurons - neuron);
-        T current[kAtOnce], voltage[kAtOnce], goes_on[kAtOnce], arriving[kAtOnce];
-        for (int64_t n = 0; n < count; ++n) {
-            current[n] = run.state_current[first + n];
-            voltage[n] = run.state_voltage[first + n];
-            goes_on[n] = 1 - run.state_spikes[first + n];
-            arriving[n] = bias_gain * run.bias[neuron + n];
-        }
-        for (int64_t t = 0; t < size.steps; ++t) {
-            const int64_t at = t * size.lanes + first;
-            const T* const in = run.drive + at;
-            T *const currents = run.current + at, *const voltages = run.voltage + at;
-            T *const slopes = run.slope + at, *const spikes = run.spikes + at;
-#pragma GCC ivdep
-            for (int64_t n = 0; n < count; ++n) {
-                const T kept = goes_on[n] * voltage[n];
-                current[n] = current_gain * in[n] + current_decay * (goes_on[n] * current[n]);
-                voltage[n] = voltage_gain * current[n] + arriving[n] + voltage_decay * kept;
-                const T rise = voltage[n] - kept;
-                const T spike = voltage[n] >= 1 ? T(1) : T(0);
-                goes_on[n] = 1 - spike;
-                currents[n] = current[n];
-                voltages[n] = voltage[n];
-                slopes[n] = rise < flattest ? flattest : rise;
-                spikes[n] = spike;
-            }
-        }
-        for (int64_t n = 0; n < count; ++n) {
-            run.state_current[first + n] = current[n];
-            run.state_voltage[first + n] = voltage[n];
-            run.state_spikes[first + n] = 1 - goes_on[n];
-        }
-        first += count;
-    }
-}
-
-template <class T>
-void antlr_errors(const Size& size, const AntlrConstants& c, const AntlrErrors<T>& e, int64_t from, int64_t to) {
-    const T current_decay = static_cast<T>(c.current_decay), voltage_decay = static_cast<T>(c.voltage_decay);
-    const T voltage_gain = static_cast<T>(c.voltage_gain), activation = static_cast<T>(c.activation);
-    const T timing = static_cast<T>(c.timing), sharpness = static_cast<T>(c.sharpness);
-    for (int64_t first = from; first < to; first += kAtOnce) {
-        const int64_t count = least(kAtOnce, to - first);
-        T by_voltage[kAtOnce] = {}, by_current[kAtOnce] = {}, sum[kAtOnce] = {}, error[kAtOnce];
-        T shifted[kAtOnce] = {}, delayed[kAtOnce] = {}, half_after[kAtOnce] = {};
-        for (int64_t t = size.steps - 1; t >= 0; --t) {
-            const int64_t at = t * size.lanes + first;
-            const T *const spikes = e.spikes + at, *const voltages = e.voltage + at, *const slopes = e.slope + at;
-            T* const found = e.by_current + at;
-            for (int64_t n = 0; n < count; ++n) error[n] = 0;
-            if (e.by_spike) {
-                const T* const given = e.by_spike + at;
-#pragma GCC ivdep
-                for (int64_t n = 0; n < count; ++n)
-                    error[n] += activation * exponential(-sharpness * std::abs(voltages[n] - 1)) * given[n];
-            }
-            if (e.by_time) {
-                const T* const given = e.by_time + at;
-#pragma GCC ivdep
-                for (int64_t n = 0; n < count; ++n) error[n] -= timing * given[n] / slopes[n] * spikes[n];
-            }
-#pragma GCC ivdep
-            for (int64_t n = 0; n < count; ++n) {
-                const T goes_on = 1 - spikes[n];
-                by_voltage[n] = error[n] + voltage_decay * (goes_on * by_voltage[n]);
-                by_current[n] = voltage_gain * by_voltage[n] + current_decay * (goes_on * by_current[n]);
-                sum[n] += by_voltage[n];
-                found[n] = by_current[n];
-            }
-            if (!e.delayed) continue;
-            T* const later = e.delayed + at;
-#pragma GCC ivdep
-            for (int64_t n = 0; n < count; ++n) {
-                const T goes_on = 1 - spikes[n], half = error[n] / 2;
-                shifted[n] = goes_on * (half_after[n] + voltage_decay * shifted[n]) - voltage_decay * half;
-                delayed[n] = voltage_gain * (shifted[n] - current_decay * half) + current_decay * (goes_on * delayed[n]);
-                half_after[n] = half;
-                later[n] = delayed[n];
-            }
-        }
-        for (int64_t n = 0; n < count; ++n) e.by_bias[first + n] = sum[n];
-    }
-}
-
 }  // namespace
 
 const Kernels<float>& kernels_float() {
-    static constexpr Kernels<float> table = {tssl_run<float>, tssl_errors<float>, antlr_run<float>, antlr_errors<float>};
+    static constexpr Kernels<float> table = {tssl_run<float>,          tssl_errors<float>,        antlr_run<float>,
+                                              antlr_errors<float>,      antlr_dense_run<float>,    antlr_dense_errors<float>,
+                                              antlr_dense_delays<float>};
     return table;
 }
 
 const Kernels<double>& kernels_double() {
-    static constexpr Kernels<double> table = {tssl_run<double>, tssl_errors<double>, antlr_run<double>, antlr_errors<double>};
+    static constexpr Kernels<double> table = {tssl_run<double>,          tssl_errors<double>,        antlr_run<double>,
+                                               antlr_errors<double>,      antlr_dense_run<double>,    antlr_dense_errors<double>,
+                                               antlr_dense_delays<double>};
     return table;
 }
 

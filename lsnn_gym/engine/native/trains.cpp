@@ -2,15 +2,11 @@
 #include "trains.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <exception>
-#include <new>
-#include <system_error>
-#include <thread>
 #include <vector>
 
 #include "problem.hpp"
+#include "spread.hpp"
 
 #if defined(_WIN32)
 #define TRAINS_EXPORT extern "C" __declspec(dllexport)
@@ -42,28 +38,6 @@ const Kernels<double>& kernels<double>() {
     if (variant == lsnn::kAvx2) return avx2::kernels_double();
 #endif
     return baseline::kernels_double();
-}
-
-// Call work(0) to work(count - 1), each by whichever thread is free; return whether all came to their end.
-template <class F>
-bool spread(int64_t count, int64_t threads, F work) {
-    std::atomic<int64_t> next{0};
-    std::atomic<bool> well{true};
-    const auto take = [&] {
-        try {
-            for (int64_t k = next++; k < count; k = next++) work(k);
-        } catch (const std::exception&) {
-            well = false;
-        }
-    };
-    std::vector<std::thread> others;
-    try {
-        for (int64_t k = 1; k < std::min(threads, count); ++k) others.emplace_back(take);
-    } catch (const std::system_error&) {  // fewer threads than wished for
-    }
-    take();
-    for (std::thread& each : others) each.join();
-    return well;
 }
 
 // A^T x of one sample: S on the diagonal, `others` [K] at the synapses from each neuron to its post neurons.
@@ -132,39 +106,39 @@ bool solve(const double* divisor, const double* others, const int64_t* first, co
 #define TRAINS_INTERFACE(T, suffix)                                                                                   \
     TRAINS_EXPORT int trains_forward_##suffix(const trains::Layer<T>* layer, T* spikes, int64_t threads) {            \
         const auto& kernels = trains::kernels<T>();                                                                   \
-        return !trains::spread(layer->batch, threads, [&](int64_t b) { kernels.forward(*layer, spikes, b); });        \
+        return !spread_work(layer->batch, threads, [&](int64_t b) { kernels.forward(*layer, spikes, b); });        \
     }                                                                                                                 \
     TRAINS_EXPORT int trains_responses_##suffix(const trains::Layer<T>* layer, const T* spikes, T* found,             \
                                                 int64_t threads) {                                                    \
         const auto& kernels = trains::kernels<T>();                                                                   \
-        return !trains::spread(layer->batch, threads,                                                                 \
+        return !spread_work(layer->batch, threads,                                                                 \
                                [&](int64_t b) { kernels.responses(*layer, spikes, found, b); });                      \
     }                                                                                                                 \
     TRAINS_EXPORT int trains_sums_##suffix(const trains::Layer<T>* layer, const trains::Sums<T>* sums,                \
                                            int64_t threads) {                                                         \
         const auto& kernels = trains::kernels<T>();                                                                   \
         const int64_t parts = threads < 2 ? 1 : 4 * threads;                                                          \
-        return !trains::spread(parts, threads, [&](int64_t k) {                                                       \
+        return !spread_work(parts, threads, [&](int64_t k) {                                                       \
             kernels.sums(*layer, *sums, layer->inputs * k / parts, layer->inputs * (k + 1) / parts);                  \
         });                                                                                                           \
     }                                                                                                                 \
     TRAINS_EXPORT int trains_within_##suffix(const trains::Layer<T>* layer, const T* spikes, const T* responses,      \
                                              T* psp, int64_t threads) {                                               \
         const auto& kernels = trains::kernels<T>();                                                                   \
-        return !trains::spread(layer->batch, threads,                                                                 \
+        return !spread_work(layer->batch, threads,                                                                 \
                                [&](int64_t b) { kernels.within(*layer, spikes, responses, psp, b); });                \
     }
 
 #define TRAINS_SHARED_INTERFACE(T, suffix)                                                                             \
     TRAINS_EXPORT int trains_shared_forward_##suffix(const trains::Shared<T>* shared, T* spikes, int64_t threads) {   \
         const auto& kernels = trains::kernels<T>();                                                                   \
-        return !trains::spread(shared->layer.batch, threads,                                                          \
+        return !spread_work(shared->layer.batch, threads,                                                          \
                                [&](int64_t b) { kernels.shared_forward(*shared, spikes, b); });                       \
     }                                                                                                                 \
     TRAINS_EXPORT int trains_shared_sums_##suffix(const trains::Shared<T>* shared, const trains::SharedSums<T>* sums, \
                                                   int64_t threads) {                                                  \
         const auto& kernels = trains::kernels<T>();                                                                   \
-        return !trains::spread(shared->layer.batch, threads,                                                          \
+        return !spread_work(shared->layer.batch, threads,                                                          \
                                [&](int64_t b) { kernels.shared_sums(*shared, *sums, b); });                           \
     }
 
@@ -179,7 +153,7 @@ TRAINS_EXPORT int trains_solve(int64_t batch, int64_t neurons, const int64_t* fi
                                const double* divisor, const double* others, const double* right, double tolerance,
                                double* found, uint8_t* solved, int64_t threads) {
     const int64_t synapses = first[neurons];
-    return !trains::spread(batch, threads, [&](int64_t b) {
+    return !spread_work(batch, threads, [&](int64_t b) {
         solved[b] = trains::solve(divisor + b * neurons, others + b * synapses, first, post, neurons, right + b * neurons,
                                   tolerance, found + b * neurons);
     });

@@ -1,7 +1,7 @@
 """Layers that learn by ANTLR, and networks of them that stop once every output has fired.
 
 The dynamics of a layer (``simulate``) stand apart from what backward means for it (``attach``): a network can be
-simulated piece by piece until it may stop, and only what counts is then given its gradient.
+simulated piece by piece until it may stop (:class:`LayerSimulation`), and only what counts is then given its gradient.
 
 Source: Kim, Kim, Kim, NeurIPS 2020, and the authors' code.
 """
@@ -9,12 +9,15 @@ Source: Kim, Kim, Kim, NeurIPS 2020, and the authors' code.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lsnn_gym.rules import compiled as neuron_kernels
+from lsnn_gym.rules.antlr.compiled import DenseRun, Wanted, dense_errors
 from lsnn_gym.rules.antlr.neuron import AntlrNeuron, AntlrRule, NeuronRecord, NeuronState
 from lsnn_gym.rules.layers import (
     ConvolutionSynapses,
@@ -22,6 +25,7 @@ from lsnn_gym.rules.layers import (
     Pair,
     Signal,
     Synapses,
+    check_fit,
     check_images,
 )
 
@@ -40,8 +44,29 @@ class LayerRun(NamedTuple):
     state: NeuronState | None = None
 
 
+class LayerSimulation(ABC):
+    """A layer as far as it has been simulated, piece by piece of a sequence, without gradient."""
+
+    @abstractmethod
+    def advance(self, values: Tensor) -> Tensor:
+        """Go on by values ``[T', B, ...]``; return what the layer sends meanwhile."""
+
+    @abstractmethod
+    def attach(self, signal: Signal) -> Signal:
+        """Return what the layer sent in the first steps as a function of ``signal``, what came in in them."""
+
+
 class AntlrLayer(nn.Module, ABC):
     """A layer: what it does, and what backward means for it."""
+
+    def begin(self, values: Tensor, steps: int) -> LayerSimulation:
+        """Return a simulation of the layer at rest.
+
+        Args:
+            values: The first that it will receive ``[T', B, ...]``.
+            steps: T, the most that it will be.
+        """
+        return _Pieces(self)
 
     @abstractmethod
     def simulate(self, values: Tensor, state: NeuronState | None = None) -> LayerRun:
@@ -53,7 +78,35 @@ class AntlrLayer(nn.Module, ABC):
 
     def forward(self, signal: Signal) -> Signal:
         """Return what the layer sends, from rest on, with its gradient."""
-        return self.attach(signal, self.simulate(signal.values))
+        simulation = self.begin(signal.values, len(signal.values))
+        simulation.advance(signal.values)
+        return simulation.attach(signal)
+
+
+class _Pieces(LayerSimulation):
+    """A layer by its own ``simulate`` and ``attach``."""
+
+    def __init__(self, layer: AntlrLayer) -> None:
+        self.layer = layer
+        self.runs: list[LayerRun] = []
+
+    def advance(self, values: Tensor) -> Tensor:
+        self.runs.append(self.layer.simulate(values, self.runs[-1].state if self.runs else None))
+        return self.runs[-1].values
+
+    def attach(self, signal: Signal) -> Signal:
+        steps = len(signal.values)
+        records = [run.record for run in self.runs if run.record is not None]
+        if not records:
+            values = _joined([run.values for run in self.runs], steps)
+            return self.layer.attach(signal, LayerRun(values))
+        record = NeuronRecord(*(_joined(pieces, steps) for pieces in zip(*records, strict=True)))
+        return self.layer.attach(signal, LayerRun(record.spikes, record))
+
+
+def _joined(pieces: Sequence[Tensor], steps: int) -> Tensor:
+    """Return the pieces as one, cut to ``steps``."""
+    return (pieces[0] if len(pieces) == 1 else torch.cat(list(pieces)))[:steps]
 
 
 class SpikingLayer(AntlrLayer):
@@ -80,9 +133,20 @@ class SpikingLayer(AntlrLayer):
         """Return whether every value meets every neuron."""
         return isinstance(self.synapses, DenseSynapses)
 
+    def begin(self, values: Tensor, steps: int) -> LayerSimulation:
+        """Return a simulation of the layer at rest; by kernels for the whole of it where that can be.
+
+        Raises:
+            ValueError: If the values do not fit a dense layer.
+        """
+        if self.is_dense and neuron_kernels.fits(values, self.weight, self.bias):
+            check_fit(values, self.weight)
+            return _Dense(self, DenseRun(self.neuron, self.weight, self.bias, steps, values.shape[1]))
+        return super().begin(values, steps)
+
     @torch.no_grad()
     def simulate(self, values: Tensor, state: NeuronState | None = None) -> LayerRun:
-        """Return the neurons' spikes."""
+        """Return the neurons' spikes: the definition of correct."""
         drive = self.synapses.drive(values, self.weight)
         bias = self.bias.view(-1, *[1] * (drive.ndim - 3))
         record, state = self.neuron.run(drive, bias, state)
@@ -110,7 +174,7 @@ class _Spikes(torch.autograd.Function):
         ctx.save_for_backward(values, weight, *record)
         ctx.layer = layer
         ctx.set_materialize_grads(False)
-        return record.spikes.detach(), torch.zeros_like(record.spikes)
+        return record.spikes.detach(), _token(record.spikes)
 
     @staticmethod
     def backward(ctx: Any, by_spike: Tensor | None, by_time: Tensor | None):  # type: ignore[override]
@@ -131,6 +195,65 @@ class _Spikes(torch.autograd.Function):
         return by_values, by_timing, by_weight, by_bias, None, None
 
 
+class _Dense(LayerSimulation):
+    """A dense layer by the kernels for whole layers."""
+
+    def __init__(self, layer: SpikingLayer, run: DenseRun) -> None:
+        self.layer = layer
+        self.run = run
+
+    def advance(self, values: Tensor) -> Tensor:
+        return self.run.advance(values.flatten(2))
+
+    def attach(self, signal: Signal) -> Signal:
+        layer, values = self.layer, signal.values.flatten(2)
+        timing = None if signal.timing is None else signal.timing.flatten(2)
+        spikes, token = _DenseSpikes.apply(values, timing, layer.weight, layer.bias, self.run, layer)  # type: ignore[misc]
+        return Signal(spikes, token, spikes.detach())
+
+
+class _DenseSpikes(torch.autograd.Function):
+    """What ``_Spikes`` is, by the kernels for whole layers."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        values: Tensor,
+        timing: Tensor | None,
+        weight: Tensor,
+        bias: Tensor,
+        run: DenseRun,
+        layer: SpikingLayer,
+    ) -> tuple[Tensor, Tensor]:
+        spikes = run.spikes[:, : len(values)].transpose(0, 1)
+        ctx.save_for_backward(values, weight, run.by_input, run.voltage, spikes)
+        ctx.layer = layer
+        ctx.set_materialize_grads(False)
+        return spikes.detach(), _token(spikes)
+
+    @staticmethod
+    def backward(ctx: Any, by_spike: Tensor | None, by_time: Tensor | None):  # type: ignore[override]
+        values, weight, by_input, voltage, spikes = ctx.saved_tensors
+        layer, needed = ctx.layer, ctx.needs_input_grad
+        neuron, rule = layer.neuron, layer.rule
+        given = (by_spike if rule.activation else None, by_time if rule.timing else None)
+        wanted = Wanted(needed[2], needed[0] and bool(rule.activation), needed[1] and bool(rule.timing))
+        found = dense_errors(neuron.compiled_constants(rule), by_input, voltage, values, given, wanted)
+        by_values = by_timing = by_weight = None
+        if found.by_current is not None:
+            by_values = _times(neuron.current_gain, found.by_current @ weight).transpose(0, 1)
+        if found.by_timing is not None:
+            by_timing = found.by_timing.transpose(0, 1)
+        if found.by_weight is not None:
+            by_weight = _pushed(layer, found.by_weight, spikes)
+        return by_values, by_timing, by_weight, neuron.bias_gain * found.by_bias, None, None
+
+
+def _token(spikes: Tensor) -> Tensor:
+    """Return zeros of that shape, in no memory of their own, whose gradient is an error of times."""
+    return spikes.new_zeros(()).expand(spikes.shape)
+
+
 def _times(gain: float, values: Tensor) -> Tensor:
     """Return ``gain * values``, in their place; a gain of 1, which is usual, costs nothing."""
     return values if gain == 1 else values.mul_(gain)
@@ -139,17 +262,17 @@ def _times(gain: float, values: Tensor) -> Tensor:
 def _weight_gradient(
     layer: SpikingLayer, by_current: Tensor, values: Tensor, weight: Tensor, spikes: Tensor
 ) -> Tensor:
-    """Return the weights' gradient, with the push on neurons that stayed silent.
-
-    As published, only dense layers have that push, and only theirs is multiplied by beta_i.
-    """
+    """Return the weights' gradient; as published, only that of dense layers is multiplied by beta_i."""
     gradient = layer.synapses.by_weight(by_current, values, weight)
-    if not layer.is_dense:
-        return gradient
+    return _pushed(layer, gradient, spikes) if layer.is_dense else gradient
+
+
+def _pushed(layer: SpikingLayer, gradient: Tensor, spikes: Tensor) -> Tensor:
+    """Return a dense layer's gradient by its weights, with the push on neurons that stayed silent."""
     gradient = layer.neuron.current_gain * gradient
     if layer.rule.timing_penalty:
         silent = (~spikes.bool().any(0)).to(gradient.dtype).mean(0)
-        gradient -= layer.rule.timing_penalty / weight.shape[1] * silent[:, None]
+        gradient -= layer.rule.timing_penalty / gradient.shape[1] * silent[:, None]
     return gradient
 
 

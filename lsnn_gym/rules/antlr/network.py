@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from lsnn_gym.rules.antlr.layers import AntlrLayer, LayerRun, SpikingLayer
-from lsnn_gym.rules.antlr.neuron import NeuronRecord
+from lsnn_gym.rules.antlr.layers import AntlrLayer, LayerSimulation, SpikingLayer
 from lsnn_gym.rules.layers import Signal, check_sequence
 
 PIECE = 32
@@ -80,7 +79,7 @@ class _Simulation:
         check_sequence(inputs)
         self.layers: list[AntlrLayer] = list(network.layers)  # type: ignore[arg-type]
         self.inputs = inputs
-        self.runs: list[list[LayerRun]] = [[] for _ in self.layers]
+        self.parts: list[LayerSimulation] = []
         self.all_fired = False
         self.last_first_spike = -1
         self._fired: Tensor | None = None
@@ -88,9 +87,10 @@ class _Simulation:
     def advance(self, start: int, end: int) -> None:
         """Go on from step ``start`` to before step ``end``."""
         values = self.inputs[start:end]
-        for layer, runs in zip(self.layers, self.runs, strict=True):
-            runs.append(layer.simulate(values, runs[-1].state if runs else None))
-            values = runs[-1].values
+        for depth, layer in enumerate(self.layers):
+            if depth == len(self.parts):
+                self.parts.append(layer.begin(values, len(self.inputs)))
+            values = self.parts[depth].advance(values)
         self._watch(values.bool(), start)
 
     def _watch(self, spikes: Tensor, start: int) -> None:
@@ -105,19 +105,6 @@ class _Simulation:
     def signals(self, steps: int) -> tuple[Signal, ...]:
         """Return what the layers sent in the first ``steps`` steps, with its gradient."""
         signals = [Signal(self.inputs[:steps])]
-        for layer, runs in zip(self.layers, self.runs, strict=True):
-            signals.append(layer.attach(signals[-1], _joined(runs, steps)))
+        for part in self.parts:
+            signals.append(part.attach(signals[-1]))
         return tuple(signals[1:])
-
-
-def _joined(runs: list[LayerRun], steps: int) -> LayerRun:
-    """Return the pieces as one, cut to ``steps``."""
-
-    def joined(pieces: Sequence[Tensor]) -> Tensor:
-        return (pieces[0] if len(pieces) == 1 else torch.cat(list(pieces)))[:steps]
-
-    records = [run.record for run in runs if run.record is not None]
-    if not records:
-        return LayerRun(joined([run.values for run in runs]))
-    record = NeuronRecord(*(joined(pieces) for pieces in zip(*records, strict=True)))
-    return LayerRun(record.spikes, record)

@@ -139,7 +139,7 @@ class AntlrNeuron:
         """
         state = state or NeuronState(*(torch.zeros_like(drive[0]) for _ in NeuronState._fields))
         if compiled.fits(drive, bias, *state):
-            record, after = compiled.antlr_run(self._constants(), drive, bias, state)
+            record, after = compiled.antlr_run(self.compiled_constants(), drive, bias, state)
             return NeuronRecord(*record), NeuronState(*after)
         return self.run_plainly(drive, bias, state)
 
@@ -165,7 +165,8 @@ class AntlrNeuron:
             current, voltage = next_current, next_voltage
         return record, NeuronState(current, voltage, spikes)
 
-    def _constants(self, rule: AntlrRule | None = None) -> compiled.AntlrConstants:
+    def compiled_constants(self, rule: AntlrRule | None = None) -> compiled.AntlrConstants:
+        """Return what kernels have to know of the neurons and, if errors are asked for, of the rule."""
         weights = (rule.activation * rule.height, rule.timing, rule.sharpness) if rule else (0.0, 0.0, 0.0)
         return compiled.AntlrConstants(
             self.current_decay,
@@ -197,7 +198,7 @@ class AntlrNeuron:
         given = [each for each in (by_spike, by_time) if each is not None]
         if compiled.fits(*record, *given):
             used = (by_spike if rule.activation else None, by_time if rule.timing else None)
-            return NeuronErrors(*compiled.antlr_errors(self._constants(rule), record, *used, delays))
+            return NeuronErrors(*compiled.antlr_errors(self.compiled_constants(rule), record, *used, delays))
         error = rule.voltage_error(record, by_spike, by_time)
         by_voltage, by_current = self.accumulate(error, record.spikes)
         delayed = self.delay_error(error, record.spikes) if delays else None

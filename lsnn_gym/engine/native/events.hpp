@@ -1,0 +1,179 @@
+// Spikes found in trains, and sums of rows at them. Sums are made for a few neurons at a time, whose rows then stay in the
+// nearest cache and whose sums stay in registers; loops over neurons are what the compiler turns into vectors.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#if !defined(LSNN_ISA)
+#error "include this through one of the files that say for which processor"
+#endif
+
+namespace events {
+namespace LSNN_ISA {
+namespace {
+
+constexpr int64_t kStretch = 64;
+
+// Which of 64 numbers are not 0, a bit each.
+template <class T>
+inline uint64_t not_zero(const T* at) {
+    uint64_t bits = 0;
+#if defined(LSNN_AVX512)
+    for (int64_t i = 0; i < kStretch; i += 64 / sizeof(T)) {
+        if constexpr (sizeof(T) == 4) {
+            bits |= uint64_t(_mm512_cmp_ps_mask(_mm512_loadu_ps(at + i), _mm512_setzero_ps(), _CMP_NEQ_UQ)) << i;
+        } else {
+            bits |= uint64_t(_mm512_cmp_pd_mask(_mm512_loadu_pd(at + i), _mm512_setzero_pd(), _CMP_NEQ_UQ)) << i;
+        }
+    }
+#elif defined(LSNN_AVX2)
+    for (int64_t i = 0; i < kStretch; i += 32 / sizeof(T)) {
+        if constexpr (sizeof(T) == 4) {
+            const __m256 differs = _mm256_cmp_ps(_mm256_loadu_ps(at + i), _mm256_setzero_ps(), _CMP_NEQ_UQ);
+            bits |= uint64_t(_mm256_movemask_ps(differs)) << i;
+        } else {
+            const __m256d differs = _mm256_cmp_pd(_mm256_loadu_pd(at + i), _mm256_setzero_pd(), _CMP_NEQ_UQ);
+            bits |= uint64_t(_mm256_movemask_pd(differs)) << i;
+        }
+    }
+#else
+    int any = 0;
+    for (int64_t i = 0; i < kStretch; ++i) any |= at[i] != 0;
+    for (int64_t i = 0; any && i < kStretch; ++i) bits |= uint64_t(at[i] != 0) << i;
+#endif
+    return bits;
+}
+
+// Call f(i) for all numbers that are not 0.
+template <class T, class F>
+inline void each_not_zero(const T* at, int64_t width, F f) {
+    int64_t start = 0;
+    for (; start + kStretch <= width; start += kStretch)
+        for (uint64_t bits = not_zero(at + start); bits; bits &= bits - 1) f(start + __builtin_ctzll(bits));
+    for (; start < width; ++start)
+        if (at[start] != 0) f(start);
+}
+
+// What is not 0 in each of some rows, row after row.
+template <class T>
+struct Events {
+    std::vector<int64_t> first;  // where each row's begin, and how many there are
+    std::vector<int32_t> place;
+    std::vector<T> value;
+
+    // `rows` rows of `width` numbers, `stride` from one to the next.
+    Events(const T* at, int64_t rows, int64_t width, int64_t stride) : first(rows + 1) {
+        int64_t count = 0;
+        for (int64_t r = 0; r < rows; ++r, at += stride) {
+            first[r] = count;
+            if (static_cast<int64_t>(place.size()) < count + width) {
+                place.resize(2 * (count + width));
+                value.resize(place.size());
+            }
+            each_not_zero(at, width, [&](int64_t i) {
+                place[count] = static_cast<int32_t>(i);
+                value[count++] = at[i];
+            });
+        }
+        first[rows] = count;
+    }
+
+    // The same, column by column; places are rows then.
+    Events(const Events& rows, int64_t columns) : first(columns + 1), place(rows.count()), value(rows.count()) {
+        const int64_t number = static_cast<int64_t>(rows.first.size()) - 1;
+        for (int64_t k = 0; k < rows.count(); ++k) ++first[rows.place[k] + 1];
+        for (int64_t i = 0; i < columns; ++i) first[i + 1] += first[i];
+        std::vector<int64_t> next(first.begin(), first.end() - 1);
+        for (int64_t r = 0; r < number; ++r) {
+            for (int64_t k = rows.first[r]; k < rows.first[r + 1]; ++k) {
+                const int64_t to = next[rows.place[k]]++;
+                place[to] = static_cast<int32_t>(r);
+                value[to] = rows.value[k];
+            }
+        }
+    }
+
+    int64_t count() const { return first.back(); }
+};
+
+// 64 bytes of numbers; on lesser processors the compiler makes several vectors of them.
+template <class T>
+struct VectorOf;
+template <>
+struct VectorOf<float> {
+    typedef float Type __attribute__((vector_size(64), aligned(4), may_alias));
+};
+template <>
+struct VectorOf<double> {
+    typedef double Type __attribute__((vector_size(64), aligned(8), may_alias));
+};
+template <class T>
+using Vec = typename VectorOf<T>::Type;
+template <class T>
+constexpr int64_t kLanes = 64 / sizeof(T);
+
+// sum[j] = sum_k value[k] row_k[j] for j < P * kLanes, in the order of k, where row_k = base + place[k] * stride.
+template <int P, class T>
+inline void gather(T* sum, const T* base, int64_t stride, const int32_t* place, const T* value, int64_t count) {
+    Vec<T> parts[P] = {};
+    for (int64_t k = 0; k < count; ++k) {
+        const T* row = base + place[k] * stride;
+        for (int p = 0; p < P; ++p) parts[p] += value[k] * *reinterpret_cast<const Vec<T>*>(row + p * kLanes<T>);
+    }
+    for (int p = 0; p < P; ++p) *reinterpret_cast<Vec<T>*>(sum + p * kLanes<T>) = parts[p];
+}
+
+template <class T>
+inline void gather_some(T* sum, const T* base, int64_t stride, const int32_t* place, const T* value, int64_t count,
+                        int64_t width) {
+    std::fill_n(sum, width, T(0));
+    for (int64_t k = 0; k < count; ++k) {
+        const T* row = base + place[k] * stride;
+        for (int64_t j = 0; j < width; ++j) sum[j] += value[k] * row[j];
+    }
+}
+
+// sum_j f(j), in as many parts as make a vector.
+template <class T, class F>
+inline T total(int64_t count, F f) {
+    T part[kLanes<T>] = {};
+    int64_t j = 0;
+    for (; j + kLanes<T> <= count; j += kLanes<T>)
+        for (int64_t k = 0; k < kLanes<T>; ++k) part[k] += f(j + k);
+    T sum = 0;
+    for (int64_t k = 0; k < kLanes<T>; ++k) sum += part[k];
+    for (; j < count; ++j) sum += f(j);
+    return sum;
+}
+
+constexpr int kParts = 4;
+
+// Call f(from, width) with neurons a few at a time.
+template <class T, class F>
+inline void each_block(int64_t neurons, F f) {
+    for (int64_t from = 0; from < neurons; from += kParts * kLanes<T>)
+        f(from, std::min<int64_t>(kParts * kLanes<T>, neurons - from));
+}
+
+// The same sum for `width` neurons, at most kParts * kLanes.
+template <class T>
+inline void gather_block(T* sum, const T* base, int64_t stride, const int32_t* place, const T* value, int64_t count,
+                         int64_t width) {
+    if (width == kParts * kLanes<T>) {
+        gather<kParts>(sum, base, stride, place, value, count);
+    } else if (width == 3 * kLanes<T>) {
+        gather<3>(sum, base, stride, place, value, count);
+    } else if (width == 2 * kLanes<T>) {
+        gather<2>(sum, base, stride, place, value, count);
+    } else if (width == kLanes<T>) {
+        gather<1>(sum, base, stride, place, value, count);
+    } else {
+        gather_some(sum, base, stride, place, value, count, width);
+    }
+}
+
+}  // namespace
+}  // namespace LSNN_ISA
+}  // namespace events

@@ -1,0 +1,52 @@
+// What the loops over lanes of layered_kernels.hpp and antlr_kernels.hpp share.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#if !defined(LSNN_ISA)
+#error "include this through one of layered_*.cpp, which say for which processor"
+#endif
+
+namespace layered {
+namespace LSNN_ISA {
+namespace {
+
+constexpr int64_t kAtOnce = 512;  // lanes whose state stays in the innermost cache
+
+// Not the library's, of which the linker keeps one for all processors.
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// In two steps, which the compiler turns into two instructions.
+template <class T>
+inline T within(T x, T lowest, T highest) {
+    const T above = x < lowest ? lowest : x;
+    return above > highest ? highest : above;
+}
+
+inline double exponential(double x) { return std::exp(x); }
+
+// Cephes' expf, without branches; relative error below 2e-7 for |x| < 87.
+inline float exponential(float x) {
+    x = within(x, -87.0f, 87.0f);
+    const float scaled = x * 1.44269504088896341f;
+    const int32_t whole = static_cast<int32_t>(scaled + (scaled < 0 ? -0.5f : 0.5f));
+    const float count = static_cast<float>(whole);
+    const float rest = (x - count * 0.693359375f) + count * 2.12194440e-4f;
+    float sum = 1.9875691500e-4f;
+    sum = sum * rest + 1.3981999507e-3f;
+    sum = sum * rest + 8.3334519073e-3f;
+    sum = sum * rest + 4.1665795894e-2f;
+    sum = sum * rest + 1.6666665459e-1f;
+    sum = sum * rest + 5.0000001201e-1f;
+    sum = sum * rest * rest + rest + 1.0f;
+    const int32_t bits = (whole + 127) << 23;
+    float power;
+    std::memcpy(&power, &bits, sizeof power);
+    return sum * power;
+}
+
+}  // namespace
+}  // namespace LSNN_ISA
+}  // namespace layered
