@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lsnn_gym.coding import latency_steps
-from lsnn_gym.rules.antlr.layers import MaxPool, SpikingLayer, dense
+from lsnn_gym.rules.antlr.layers import SpikingLayer, dense
 from lsnn_gym.rules.antlr.losses import (
     clip_gradients_,
     count_loss,
@@ -23,6 +23,7 @@ from lsnn_gym.rules.antlr.losses import (
 )
 from lsnn_gym.rules.antlr.network import AntlrNetwork, run_together
 from lsnn_gym.rules.antlr.neuron import ACTIVATION, COMBINED, TIMING, AntlrNeuron, AntlrRule, NeuronRecord
+from lsnn_gym.rules.antlr.pooling import MaxPool
 from lsnn_gym.rules.layers import Signal
 from tests.rules import obvious_antlr
 from tests.rules.antlr_networks import gradients, normal, random_network, random_spikes

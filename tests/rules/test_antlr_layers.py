@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from lsnn_gym.rules.antlr import network as antlr_network
-from lsnn_gym.rules.antlr.layers import AveragePool, MaxPool, SpikingLayer, convolution, dense
+from lsnn_gym.rules.antlr.layers import SpikingLayer, convolution, dense
 from lsnn_gym.rules.antlr.network import run_together
 from lsnn_gym.rules.antlr.neuron import COMBINED, AntlrNeuron
+from lsnn_gym.rules.antlr.pooling import AveragePool, MaxPool
 from lsnn_gym.rules.layers import DenseSynapses, Signal
 from tests.rules.antlr_networks import normal, random_network, random_spikes
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lsnn_gym.coding import latency_steps
-from lsnn_gym.rules.antlr.layers import AntlrLayer, AveragePool, MaxPool, SpikingLayer
+from lsnn_gym.rules.antlr.layers import AntlrLayer, SpikingLayer
 from lsnn_gym.rules.antlr.losses import (
     clip_gradients_,
     count_errors,
@@ -31,6 +31,7 @@ from lsnn_gym.rules.antlr.losses import (
 )
 from lsnn_gym.rules.antlr.network import AntlrNetwork, run_together
 from lsnn_gym.rules.antlr.neuron import ACTIVATION, COMBINED, THRESHOLD, TIMING, AntlrNeuron, AntlrRule
+from lsnn_gym.rules.antlr.pooling import AveragePool, MaxPool
 from lsnn_gym.rules.layers import ConvolutionSynapses, DenseSynapses, Signal
 from tests.vectors.results import BadRecordingError, Recording, Result, compare, identical
 

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from lsnn_gym.rules.antlr.layers import AntlrLayer, AveragePool, MaxPool, convolution, dense
+from lsnn_gym.rules.antlr.layers import AntlrLayer, convolution, dense
 from lsnn_gym.rules.antlr.losses import count_loss, latency_loss, train_distances, train_loss
 from lsnn_gym.rules.antlr.network import AntlrNetwork
 from lsnn_gym.rules.antlr.neuron import AntlrNeuron, AntlrRule
+from lsnn_gym.rules.antlr.pooling import AveragePool, MaxPool
 from lsnn_gym.rules.architecture import Convolution, Dense, Pool
 from lsnn_gym.rules.classifier import Classifier, ClassifierSettings
 from lsnn_gym.rules.decisions import Decision, decide_by_first, decide_by_most

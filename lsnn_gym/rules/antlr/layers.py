@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lsnn_gym.rules import compiled as neuron_kernels
@@ -26,7 +25,6 @@ from lsnn_gym.rules.layers import (
     Signal,
     Synapses,
     check_fit,
-    check_images,
 )
 
 
@@ -330,58 +328,3 @@ def _initial_weight(shape: tuple[int, ...], generator: torch.Generator | None) -
     """Return weights uniform to 1 over the root of the fan-in on either side."""
     weight = torch.empty(shape)
     return nn.init.kaiming_uniform_(weight, a=5**0.5, generator=generator)
-
-
-class AveragePool(AntlrLayer):
-    """Means over windows side by side; partial windows are left out. No neurons, no state.
-
-    Args:
-        window: Side of the window, in pixels.
-    """
-
-    def __init__(self, window: int) -> None:
-        super().__init__()
-        self.window = window
-
-    @torch.no_grad()
-    def simulate(self, values: Tensor, state: NeuronState | None = None) -> LayerRun:
-        """Return the means ``[T, B, C, H / window, W / window]``."""
-        return LayerRun(self._pool(values))
-
-    def attach(self, signal: Signal, run: LayerRun) -> Signal:
-        """Return the means; errors of both kinds spread evenly over the window."""
-        timing = None if signal.timing is None else self._pool(signal.timing)
-        return Signal(self._pool(signal.values), timing)
-
-    def _pool(self, values: Tensor) -> Tensor:
-        check_images(values, "average pooling")
-        return F.avg_pool2d(values.flatten(0, 1), self.window).unflatten(0, values.shape[:2])
-
-
-class MaxPool(AntlrLayer):
-    """Largest values of windows side by side; partial windows are left out. No neurons, no state.
-
-    Args:
-        window: Side of the window, in pixels.
-    """
-
-    def __init__(self, window: int) -> None:
-        super().__init__()
-        self.window = window
-
-    @torch.no_grad()
-    def simulate(self, values: Tensor, state: NeuronState | None = None) -> LayerRun:
-        """Return the largest values ``[T, B, C, H / window, W / window]``."""
-        return LayerRun(self._pool(values)[0])
-
-    def attach(self, signal: Signal, run: LayerRun) -> Signal:
-        """Return the largest values; errors of both kinds go where they were, of several to the first."""
-        pooled, where = self._pool(signal.values)
-        if signal.timing is None:
-            return Signal(pooled)
-        return Signal(pooled, signal.timing.flatten(3).gather(3, where.flatten(3)).view_as(pooled))
-
-    def _pool(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        check_images(values, "max pooling")
-        pooled, where = F.max_pool2d(values.flatten(0, 1), self.window, return_indices=True)
-        return pooled.unflatten(0, values.shape[:2]), where.unflatten(0, values.shape[:2])

@@ -6,13 +6,13 @@ They take and give what the plain form in ``trains.py`` does, to rounding.
 from __future__ import annotations
 
 import ctypes
-import importlib
 from ctypes import c_double, c_int64, c_uint8, c_void_p
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from lsnn_gym.rules import compiled
 from lsnn_gym.rules.layers import check_fit
 from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron
 
@@ -43,8 +43,7 @@ class _Sums(ctypes.Structure):
 def _load() -> tuple[ctypes.CDLL | None, str | None]:
     """Return the library or, where it is missing, the reason."""
     try:
-        module = importlib.import_module("lsnn_gym.engine.native._kernels")
-        library = ctypes.CDLL(str(module.__file__))
+        library = compiled.library()
         solve = library.trains_solve
     except (ImportError, AttributeError) as error:
         return None, f"the compiled part is missing ({error}): it is built when the package is installed"
