@@ -106,39 +106,39 @@ bool solve(const double* divisor, const double* others, const int64_t* first, co
 #define TRAINS_INTERFACE(T, suffix)                                                                                   \
     TRAINS_EXPORT int trains_forward_##suffix(const trains::Layer<T>* layer, T* spikes, int64_t threads) {            \
         const auto& kernels = trains::kernels<T>();                                                                   \
-        return !spread_work(layer->batch, threads, [&](int64_t b) { kernels.forward(*layer, spikes, b); });        \
+        return !spread_work(layer->batch, threads, [&](int64_t b) { kernels.forward(*layer, spikes, b); });           \
     }                                                                                                                 \
     TRAINS_EXPORT int trains_responses_##suffix(const trains::Layer<T>* layer, const T* spikes, T* found,             \
                                                 int64_t threads) {                                                    \
         const auto& kernels = trains::kernels<T>();                                                                   \
-        return !spread_work(layer->batch, threads,                                                                 \
+        return !spread_work(layer->batch, threads,                                                                    \
                                [&](int64_t b) { kernels.responses(*layer, spikes, found, b); });                      \
     }                                                                                                                 \
     TRAINS_EXPORT int trains_sums_##suffix(const trains::Layer<T>* layer, const trains::Sums<T>* sums,                \
                                            int64_t threads) {                                                         \
         const auto& kernels = trains::kernels<T>();                                                                   \
         const int64_t parts = threads < 2 ? 1 : 4 * threads;                                                          \
-        return !spread_work(parts, threads, [&](int64_t k) {                                                       \
+        return !spread_work(parts, threads, [&](int64_t k) {                                                          \
             kernels.sums(*layer, *sums, layer->inputs * k / parts, layer->inputs * (k + 1) / parts);                  \
         });                                                                                                           \
     }                                                                                                                 \
     TRAINS_EXPORT int trains_within_##suffix(const trains::Layer<T>* layer, const T* spikes, const T* responses,      \
                                              T* psp, int64_t threads) {                                               \
         const auto& kernels = trains::kernels<T>();                                                                   \
-        return !spread_work(layer->batch, threads,                                                                 \
+        return !spread_work(layer->batch, threads,                                                                    \
                                [&](int64_t b) { kernels.within(*layer, spikes, responses, psp, b); });                \
     }
 
 #define TRAINS_SHARED_INTERFACE(T, suffix)                                                                             \
     TRAINS_EXPORT int trains_shared_forward_##suffix(const trains::Shared<T>* shared, T* spikes, int64_t threads) {   \
         const auto& kernels = trains::kernels<T>();                                                                   \
-        return !spread_work(shared->layer.batch, threads,                                                          \
+        return !spread_work(shared->layer.batch, threads,                                                             \
                                [&](int64_t b) { kernels.shared_forward(*shared, spikes, b); });                       \
     }                                                                                                                 \
     TRAINS_EXPORT int trains_shared_sums_##suffix(const trains::Shared<T>* shared, const trains::SharedSums<T>* sums, \
                                                   int64_t threads) {                                                  \
         const auto& kernels = trains::kernels<T>();                                                                   \
-        return !spread_work(shared->layer.batch, threads,                                                          \
+        return !spread_work(shared->layer.batch, threads,                                                             \
                                [&](int64_t b) { kernels.shared_sums(*shared, *sums, b); });                           \
     }
 

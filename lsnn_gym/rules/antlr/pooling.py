@@ -14,16 +14,20 @@ from lsnn_gym.rules.antlr.neuron import NeuronState
 from lsnn_gym.rules.layers import Signal, check_images
 
 
-class AveragePool(AntlrLayer):
+class _Pool(AntlrLayer):
+    """What pools share: the side of their windows, in pixels."""
+
+    def __init__(self, window: int) -> None:
+        super().__init__()
+        self.window = window
+
+
+class AveragePool(_Pool):
     """Means over windows side by side; partial windows are left out. No neurons, no state.
 
     Args:
         window: Side of the window, in pixels.
     """
-
-    def __init__(self, window: int) -> None:
-        super().__init__()
-        self.window = window
 
     @torch.no_grad()
     def simulate(self, values: Tensor, state: NeuronState | None = None) -> LayerRun:
@@ -40,16 +44,12 @@ class AveragePool(AntlrLayer):
         return F.avg_pool2d(values.flatten(0, 1), self.window).unflatten(0, values.shape[:2])
 
 
-class MaxPool(AntlrLayer):
+class MaxPool(_Pool):
     """Largest values of windows side by side; partial windows are left out. No neurons, no state.
 
     Args:
         window: Side of the window, in pixels.
     """
-
-    def __init__(self, window: int) -> None:
-        super().__init__()
-        self.window = window
 
     @torch.no_grad()
     def simulate(self, values: Tensor, state: NeuronState | None = None) -> LayerRun:
