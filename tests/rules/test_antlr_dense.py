@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lsnn_gym.rules import compiled
+from lsnn_gym.rules.antlr import compiled as kernels
 from lsnn_gym.rules.antlr.layers import AntlrLayer, convolution, dense
 from lsnn_gym.rules.antlr.losses import count_loss, latency_loss
 from lsnn_gym.rules.antlr.network import AntlrNetwork
@@ -155,6 +156,12 @@ def test_what_does_not_fit_is_refused():
         layer(Signal(torch.zeros(5, 2, 19, dtype=torch.float64)))
     with pytest.raises(RuntimeError, match="dtype"):
         layer(Signal(torch.zeros(5, 2, 20)))
+
+
+def test_a_kernel_that_finds_no_memory_says_for_what(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(kernels._KERNELS, ("run", torch.float64), lambda *_: 1)
+    with pytest.raises(MemoryError, match=r"^no memory for what 20 inputs send to 37 neurons in 9 steps$"):
+        network()(random_spikes(9, 2, 20))
 
 
 def test_they_need_less_memory_than_the_plain_form(monkeypatch: pytest.MonkeyPatch):

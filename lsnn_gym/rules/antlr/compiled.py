@@ -206,8 +206,9 @@ def _call(
     like: Tensor,
     argument: ctypes.Structure,
 ) -> None:
+    """Call the kernel for numbers of this type; raise ``MemoryError`` where it lacked memory."""
     kernel = _KERNELS[name, like.dtype]
     if kernel(
         ctypes.byref(_Size(*size)), ctypes.byref(constants), ctypes.byref(argument), torch.get_num_threads()
     ):
-        raise MemoryError(f"a layer of {size[3]} neurons with {size[2]} inputs over {size[0]} steps")
+        raise MemoryError(f"no memory for what {size[2]} inputs send to {size[3]} neurons in {size[0]} steps")
