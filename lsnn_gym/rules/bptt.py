@@ -23,7 +23,8 @@ from pydantic import Field
 from torch import Tensor
 
 from lsnn_gym.rules.tssl_bp.classifier import TraceClassifierSettings
-from lsnn_gym.rules.tssl_bp.neuron import NeuronRecord, TSSLNeuron
+from lsnn_gym.rules.tssl_bp.compiled import Constants
+from lsnn_gym.rules.tssl_bp.neuron import FARTHEST, NeuronRecord, TSSLNeuron
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,20 @@ class SurrogateNeuron(TSSLNeuron):
             later = slope[t] * future + goes_on[t] * later
             error[t] = later
         return error
+
+    def compiled_constants(self) -> Constants | None:
+        """Return what the compiled kernels need, or None where they know no such error."""
+        if type(self).drive_error is not SurrogateNeuron.drive_error:
+            return None
+        return Constants(
+            self.tau_membrane,
+            self.tau_synapse,
+            self.threshold,
+            self.width,
+            FARTHEST,
+            surrogate=True,
+            through_reset=self.resets,
+        )
 
 
 class BPTTSettings(TraceClassifierSettings):

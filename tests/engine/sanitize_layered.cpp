@@ -8,13 +8,13 @@
 
 extern "C" {
 int lsnn_choose_isa(int wanted);
-void layered_tssl_run_float(const layered::Size*, const layered::TsslConstants*, const float*, const layered::TsslRecord<float>*,
-                            int64_t);
-void layered_tssl_errors_float(const layered::Size*, const layered::TsslConstants*, const layered::TsslRecord<float>*,
-                               const float*, float*, int64_t);
-void layered_antlr_run_float(const layered::Size*, const layered::AntlrConstants*, const layered::AntlrRun<float>*, int64_t);
-void layered_antlr_errors_float(const layered::Size*, const layered::AntlrConstants*, const layered::AntlrErrors<float>*,
-                                int64_t);
+int layered_tssl_run_float(const layered::Size*, const layered::TsslConstants*, const layered::TsslRun<float>*, int64_t);
+int layered_tssl_errors_float(const layered::Size*, const layered::TsslConstants*, const layered::TsslErrors<float>*, int64_t);
+int layered_window_sums_float(const layered::Windows*, const float*, float*, int64_t);
+int layered_window_errors_float(const layered::Windows*, const float*, float*, int64_t);
+int layered_antlr_run_float(const layered::Size*, const layered::AntlrConstants*, const layered::AntlrRun<float>*, int64_t);
+int layered_antlr_errors_float(const layered::Size*, const layered::AntlrConstants*, const layered::AntlrErrors<float>*,
+                               int64_t);
 int layered_antlr_dense_run_float(const layered::DenseSize*, const layered::AntlrConstants*,
                                   const layered::AntlrDenseRun<float>*, int64_t);
 int layered_antlr_dense_errors_float(const layered::DenseSize*, const layered::AntlrConstants*,
@@ -35,18 +35,33 @@ std::vector<float> drawn(int64_t count) {
     return found;
 }
 
-void tssl(int64_t steps, int64_t lanes, int64_t threads) {
+// Of all steps, and of one that comes with gains; by both rules.
+int tssl(int64_t steps, int64_t lanes, int64_t threads) {
     const layered::Size size{steps, lanes};
-    const layered::TsslConstants constants{5, 3, 0.3, 0.2, 8, 8};
-    std::vector<float> drive = drawn(steps * lanes), by_trace = drawn(steps * lanes), error(steps * lanes);
-    std::vector<float> parts[4];
-    for (auto& each : parts) each.resize(steps * lanes);
-    const layered::TsslRecord<float> record{parts[0].data(), parts[1].data(), parts[2].data(), parts[3].data()};
-    layered_tssl_run_float(&size, &constants, drive.data(), &record, threads);
-    layered_tssl_errors_float(&size, &constants, &record, by_trace.data(), error.data(), threads);
+    std::vector<float> by_trace = drawn(steps * lanes), gains = drawn(steps), spikes(steps * lanes), trace(steps * lanes);
+    int failed = 0;
+    for (double surrogate : {0.0, 1.0}) {
+        const layered::TsslConstants constants{5, 3, 0.3, 0.2, 8, 8, surrogate, 1};
+        for (bool once : {false, true}) {
+            std::vector<float> values = drawn(once ? lanes : steps * lanes), error(values.size());
+            const layered::Drive<float> drive{values.data(), once ? gains.data() : nullptr};
+            const layered::TsslRun<float> run{drive, spikes.data(), trace.data()};
+            const layered::TsslErrors<float> errors{drive, by_trace.data(), error.data()};
+            failed |= layered_tssl_run_float(&size, &constants, &run, threads);
+            failed |= layered_tssl_errors_float(&size, &constants, &errors, threads);
+        }
+    }
+    return failed;
 }
 
-void antlr(int64_t steps, int64_t batch, int64_t neurons, int64_t threads) {
+int windows(int64_t images, int64_t height, int64_t width, int64_t side, int64_t threads) {
+    const layered::Windows given{images, height, width, side, 1.1};
+    std::vector<float> values = drawn(images * height * width), sums(images * (height / side) * (width / side));
+    const int failed = layered_window_sums_float(&given, values.data(), sums.data(), threads);
+    return failed | layered_window_errors_float(&given, sums.data(), values.data(), threads);
+}
+
+int antlr(int64_t steps, int64_t batch, int64_t neurons, int64_t threads) {
     const int64_t lanes = batch * neurons;
     const layered::Size size{steps, lanes};
     const layered::AntlrConstants constants{0.9, 0.8, 1, 1, 1, 0.01, 1, 1, 3};
@@ -58,7 +73,7 @@ void antlr(int64_t steps, int64_t batch, int64_t neurons, int64_t threads) {
     for (auto& each : found) each.resize(steps * lanes);
     const layered::AntlrRun<float> run{drive.data(),    bias.data(),     neurons,         state[0].data(), state[1].data(),
                                        state[2].data(), parts[0].data(), parts[1].data(), parts[2].data(), parts[3].data()};
-    layered_antlr_run_float(&size, &constants, &run, threads);
+    int failed = layered_antlr_run_float(&size, &constants, &run, threads);
     for (int both = 0; both < 2; ++both) {
         const layered::AntlrErrors<float> errors{parts[1].data(),
                                                  parts[2].data(),
@@ -68,8 +83,9 @@ void antlr(int64_t steps, int64_t batch, int64_t neurons, int64_t threads) {
                                                  found[0].data(),
                                                  by_bias.data(),
                                                  both ? found[1].data() : nullptr};
-        layered_antlr_errors_float(&size, &constants, &errors, threads);
+        failed |= layered_antlr_errors_float(&size, &constants, &errors, threads);
     }
+    return failed;
 }
 
 // In two pieces, all values of a sample side by side.
@@ -122,11 +138,10 @@ int main() {
     for (int isa = 0; isa <= 2; ++isa) {
         if (lsnn_choose_isa(isa) != isa) continue;
         for (int64_t threads : {1, 3, 5}) {
-            for (int64_t lanes : {0, 1, 7, 513, 20011}) tssl(6, lanes, threads);
-            tssl(0, 5, threads);
-            antlr(6, 3, 701, threads);
-            antlr(9, 7, 5003, threads);
-            antlr(1, 1, 1, threads);
+            for (int64_t lanes : {0, 1, 7, 513, 20011}) failed |= tssl(6, lanes, threads);
+            failed |= tssl(0, 5, threads) | tssl(301, 131, threads);
+            failed |= windows(7, 6, 8, 2, threads) | windows(601, 10, 17, 3, threads) | windows(1, 3, 1, 1, threads);
+            failed |= antlr(6, 3, 701, threads) | antlr(9, 7, 5003, threads) | antlr(1, 1, 1, threads);
             for (int64_t neurons : {1, 10, 64, 531, 1100}) failed |= antlr_dense(7, 3, 130, neurons, threads);
             failed |= antlr_dense(2, 1, 1, 1, threads);
         }

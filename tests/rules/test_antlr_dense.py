@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lsnn_gym.rules import compiled
-from lsnn_gym.rules.antlr import compiled as kernels
+from lsnn_gym.rules.antlr import compiled_dense as kernels
 from lsnn_gym.rules.antlr.layers import AntlrLayer, convolution, dense
 from lsnn_gym.rules.antlr.losses import count_loss, latency_loss
 from lsnn_gym.rules.antlr.network import AntlrNetwork
@@ -159,7 +159,7 @@ def test_what_does_not_fit_is_refused():
 
 
 def test_a_kernel_that_finds_no_memory_says_for_what(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(kernels._KERNELS, ("run", torch.float64), lambda *_: 1)
+    monkeypatch.setitem(kernels._KERNELS._functions, ("antlr_dense_run", torch.float64), lambda *_: 1)
     with pytest.raises(MemoryError, match=r"^no memory for what 20 inputs send to 37 neurons in 9 steps$"):
         network()(random_spikes(9, 2, 20))
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch import Tensor
 
 from lsnn_gym.rules import compiled
 from lsnn_gym.rules.antlr.neuron import AntlrNeuron, AntlrRule, NeuronRecord, NeuronState
+from lsnn_gym.rules.bptt import SurrogateNeuron
+from lsnn_gym.rules.tssl_bp import neuron as tssl_bp
+from lsnn_gym.rules.tssl_bp.layers import window_sum
 from lsnn_gym.rules.tssl_bp.neuron import TSSLNeuron
 
 pytestmark = pytest.mark.skipif(bool(compiled.unavailable), reason=str(compiled.unavailable))
@@ -24,18 +29,95 @@ def close(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max()))
 
 
-# More lanes than are taken up at once, and no multiple of any vector.
-@pytest.mark.parametrize("shape", [(7, 3, 401), (5, 2, 3, 13, 11), (1, 1, 1)])
+NEURONS = [
+    TSSLNeuron(5, 3, 1),
+    TSSLNeuron(8, 2, 0.4),
+    TSSLNeuron(1, 1, 0.3),
+    SurrogateNeuron(5, 3, 1),
+    SurrogateNeuron(8, 2, 0.4, width=0.7, resets=False),
+]
+
+
+def fired(
+    neuron: TSSLNeuron, drive: Tensor, gains: Tensor | None, by_trace: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return spikes, traces and the error of the drive."""
+    below = drive.clone().requires_grad_()
+    trace, spikes = neuron.fire(below, gains)
+    trace.backward(by_trace)
+    assert below.grad is not None
+    assert not spikes.requires_grad
+    return spikes, trace.detach(), below.grad
+
+
+# More lanes than are taken up at once, and no multiple of any vector; more steps than stay in a cache.
+@pytest.mark.parametrize("shape", [(7, 3, 401), (5, 2, 3, 13, 11), (1, 1, 1), (211, 3, 67)])
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64])
-@pytest.mark.parametrize("neuron", [TSSLNeuron(5, 3, 1), TSSLNeuron(8, 2, 0.4), TSSLNeuron(1, 1, 0.3)])
-def test_tssl(neuron: TSSLNeuron, kind: torch.dtype, shape: tuple[int, ...], isa: int):
+@pytest.mark.parametrize("neuron", NEURONS)
+def test_tssl(
+    neuron: TSSLNeuron, kind: torch.dtype, shape: tuple[int, ...], isa: int, monkeypatch: pytest.MonkeyPatch
+):
     drive, by_trace = 0.6 * drawn(shape, kind) + 0.2, drawn(shape, kind, 2)
-    expected = neuron.run_plainly(drive)
-    found = neuron.run(drive)
-    assert torch.equal(found.spikes, expected.spikes)
-    for mine, its in zip(found, expected, strict=True):
-        close(mine, its)
-    close(neuron.drive_error(expected, by_trace), neuron.drive_error_plainly(expected, by_trace))
+    gains = drawn(shape[:1], kind, 3).abs() + 0.2
+    for given in ((drive, None, by_trace), (drive[:1], gains, by_trace)):
+        spikes, trace, error = fired(neuron, *given)
+        with monkeypatch.context() as plain:
+            plain.setenv("LSNN_GYM_ENGINE", "reference")
+            its_spikes, its_trace, its_error = fired(neuron, *given)
+        assert torch.equal(spikes, its_spikes)
+        close(trace, its_trace)
+        close(error, its_error)
+
+
+@dataclass(frozen=True)
+class Backwards(TSSLNeuron):
+    """A neuron whose error is one that no kernel knows."""
+
+    def drive_error(self, record: tssl_bp.NeuronRecord, by_trace: Tensor) -> Tensor:
+        return -by_trace
+
+
+def test_an_error_of_ones_own_is_the_one_that_is_used():
+    drive, by_trace = drawn((7, 3, 5), torch.float32), drawn((7, 3, 5), torch.float32, 2)
+    assert torch.equal(fired(Backwards(), drive, None, by_trace)[2], -by_trace)
+
+
+def test_neurons_keep_their_drive_alone(monkeypatch: pytest.MonkeyPatch):
+    drive = drawn((7, 3, 5), torch.float32).requires_grad_()
+    kept = []
+    for engine in ("native", "reference"):
+        monkeypatch.setenv("LSNN_GYM_ENGINE", engine)
+        sizes: list[int] = []
+
+        def note(each: Tensor, sizes: list[int] = sizes) -> Tensor:
+            sizes.append(each.numel())
+            return each
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda each: each):
+            TSSLNeuron().fire(drive)
+        kept.append(sum(sizes))
+    assert kept == [drive.numel(), 4 * drive.numel()]
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("side", "image"), [(1, (3, 5)), (2, (8, 14)), (2, (7, 31)), (3, (10, 17)), (5, (10, 9))]
+)
+def test_pools(
+    side: int, image: tuple[int, int], kind: torch.dtype, isa: int, monkeypatch: pytest.MonkeyPatch
+):
+    values = drawn((4, 3, 2, *image), kind)
+    found = []
+    for engine in ("native", "reference"):
+        monkeypatch.setenv("LSNN_GYM_ENGINE", engine)
+        below = values.clone().requires_grad_()
+        sums = window_sum(below, side, 1.1)
+        (sums * drawn(tuple(sums.shape), kind, 2)).sum().backward()
+        assert below.grad is not None
+        found.append((sums.detach(), below.grad))
+    for mine, its in zip(*found, strict=True):
+        assert mine.shape == its.shape
+        torch.testing.assert_close(mine, its)
 
 
 @pytest.mark.parametrize("shape", [(9, 3, 601), (6, 2, 3, 13, 17)])
@@ -83,16 +165,27 @@ def test_antlr_errors(rule: AntlrRule, kind: torch.dtype, isa: int):
 
 
 def test_many_threads_give_the_same(monkeypatch: pytest.MonkeyPatch):
-    neuron, drive = TSSLNeuron(), drawn((40, 8, 501), torch.float32)
-    alone = neuron.run(drive)
+    shape = (40, 8, 501)
+    given = (TSSLNeuron(), drawn(shape, torch.float32), None, drawn(shape, torch.float32, 2))
+    alone = fired(*given)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
-    for mine, its in zip(neuron.run(drive), alone, strict=True):
+    for mine, its in zip(fired(*given), alone, strict=True):
         assert torch.equal(mine, its)
+    images = drawn((40, 8, 3, 20, 31), torch.float32)
+    sums = window_sum(images, 2, 1.1)
+    monkeypatch.undo()
+    assert torch.equal(sums, window_sum(images, 2, 1.1))
 
 
 def test_memory_that_is_not_contiguous_is_read_right():
-    neuron, drive = TSSLNeuron(), drawn((3, 5, 7), torch.float32).transpose(1, 2)
-    assert torch.equal(neuron.run(drive).membrane, neuron.run(drive.contiguous()).membrane)
+    drive, by_trace = (drawn((3, 5, 7), torch.float32, seed).transpose(1, 2) for seed in (1, 2))
+    found = fired(TSSLNeuron(), drive, None, by_trace)
+    for mine, its in zip(
+        found, fired(TSSLNeuron(), drive.contiguous(), None, by_trace.contiguous()), strict=True
+    ):
+        assert torch.equal(mine, its)
+    images = drawn((2, 3, 2, 6, 8), torch.float32).transpose(-1, -2)
+    assert torch.equal(window_sum(images, 2, 1.0), window_sum(images.contiguous(), 2, 1.0))
     record = NeuronRecord(*(each.transpose(1, 2) for each in _record((4, 5, 7))))
     whole = NeuronRecord(*(each.contiguous() for each in record))
     by_spike = drawn((4, 7, 1), torch.float32).expand(4, 7, 5)
@@ -113,3 +206,19 @@ def test_another_engine_means_the_plain_form(monkeypatch: pytest.MonkeyPatch):
     assert not compiled.fits(drive, drive.double())
     monkeypatch.setenv("LSNN_GYM_ENGINE", "reference")
     assert not compiled.fits(drive)
+
+
+def test_a_compiled_part_of_another_version_says_so():
+    kernels = compiled.Kernels({"of_no_version": ()})
+    with pytest.raises(ImportError, match="no kernel of_no_version: expected it built from this version"):
+        kernels.call("of_no_version", torch.float32, what="nothing")
+
+
+def test_a_kernel_that_finds_no_memory_says_for_what(monkeypatch: pytest.MonkeyPatch):
+    functions = tssl_bp.kernels._KERNELS._functions
+    monkeypatch.setitem(functions, ("tssl_run", torch.float32), lambda *_: 1)
+    monkeypatch.setitem(functions, ("window_sums", torch.float32), lambda *_: 1)
+    with pytest.raises(MemoryError, match=r"^no memory for 15 neurons in 7 steps$"):
+        TSSLNeuron().fire(drawn((7, 3, 5), torch.float32))
+    with pytest.raises(MemoryError, match=r"^no memory for 24 images$"):
+        window_sum(drawn((4, 3, 2, 8, 8), torch.float32), 2, 1.1)

@@ -302,6 +302,8 @@ def test_bad_input_is_named():
         LineDropout(1)
     with pytest.raises(ValueError, match=r"^images 5 high: expected a multiple of the pool's 2$"):
         SumPool(2)(Signal(torch.zeros(1, 1, 2, 5, 4)))
+    with pytest.raises(ValueError, match=r"^images 1 wide: expected at least the pool's 2$"):
+        SumPool(2)(Signal(torch.zeros(1, 1, 2, 4, 1)))
     with pytest.raises(ValueError, match=r"^sum pooling of values \(1, 1, 2\): expected \[T, B, channels, "):
         SumPool(2)(Signal(torch.zeros(1, 1, 2)))
     with pytest.raises(ValueError, match=r"expected 3 as the weight is \(2, 3\)$"):

@@ -30,9 +30,11 @@ inline double exponential(double x) { return std::exp(x); }
 // Cephes' expf, without branches; relative error below 2e-7 for |x| < 87.
 inline float exponential(float x) {
     x = within(x, -87.0f, 87.0f);
-    const float scaled = x * 1.44269504088896341f;
-    const int32_t whole = static_cast<int32_t>(scaled + (scaled < 0 ? -0.5f : 0.5f));
-    const float count = static_cast<float>(whole);
+    // A sum this large has no room for fractions: the number nearest to x / log(2) is in its last bits.
+    constexpr float kRounds = 12582912.0f;
+    const float rounded = x * 1.44269504088896341f + kRounds, count = rounded - kRounds;
+    int32_t whole;
+    std::memcpy(&whole, &rounded, sizeof whole);
     const float rest = (x - count * 0.693359375f) + count * 2.12194440e-4f;
     float sum = 1.9875691500e-4f;
     sum = sum * rest + 1.3981999507e-3f;
@@ -41,7 +43,7 @@ inline float exponential(float x) {
     sum = sum * rest + 1.6666665459e-1f;
     sum = sum * rest + 5.0000001201e-1f;
     sum = sum * rest * rest + rest + 1.0f;
-    const int32_t bits = (whole + 127) << 23;
+    const uint32_t bits = static_cast<uint32_t>(whole - 0x4b400000 + 127) << 23;
     float power;
     std::memcpy(&power, &bits, sizeof power);
     return sum * power;

@@ -3,9 +3,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <system_error>
-#include <thread>
-#include <vector>
 
 #include "problem.hpp"
 #include "spread.hpp"
@@ -47,97 +44,60 @@ const Kernels<double>& kernels<double>() {
     return baseline::kernels_double();
 }
 
-// Call work(from, to) for ranges of lanes that together are all; what a lane gets does not depend on the ranges.
+// Call work(from, to) for ranges that together are `count`, of `each` numbers a piece; return whether all came to their end.
+// What a lane, image or neuron gets does not depend on the ranges.
 template <class Work>
-void spread(const Size& size, int64_t threads, const Work& work) {
+bool spread(int64_t count, int64_t each, int64_t threads, const Work& work) {
     // Starting a thread takes longer than a small piece of work.
-    if (size.steps * size.lanes < 100000) threads = 1;
-    threads = std::max<int64_t>(1, std::min(threads, size.lanes));
-    const int64_t share = (size.lanes + threads - 1) / threads;
-    std::vector<std::thread> others;
-    int64_t begun = 1;
-    try {
-        others.reserve(threads);
-        for (; begun < threads; ++begun)
-            others.emplace_back([&work, &size, share, begun] {
-                work(begun * share, std::min(size.lanes, (begun + 1) * share));
-            });
-    } catch (const std::exception&) {
-        // The system has no thread left: this one does the rest.
-    }
-    work(0, std::min(size.lanes, share));
-    if (begun < threads) work(begun * share, size.lanes);
-    for (std::thread& each : others) each.join();
+    const int64_t parts = std::max<int64_t>(1, count * each < 100000 ? 1 : std::min(threads, count));
+    return spread_work(parts, threads, [&](int64_t k) { work(count * k / parts, count * (k + 1) / parts); });
 }
 
 }  // namespace
 }  // namespace layered
 
-#define LAYERED_INTERFACE(suffix, T)                                                                                   \
-    LAYERED_EXPORT void layered_tssl_run_##suffix(const layered::Size* size, const layered::TsslConstants* constants,  \
-                                                  const T* drive, const layered::TsslRecord<T>* record,                \
-                                                  int64_t threads) {                                                   \
-        const auto& kernels = layered::kernels<T>();                                                                   \
-        layered::spread(*size, threads, [&](int64_t from, int64_t to) {                                                \
-            kernels.tssl_run(*size, *constants, drive, *record, from, to);                                             \
-        });                                                                                                            \
-    }                                                                                                                  \
-    LAYERED_EXPORT void layered_tssl_errors_##suffix(const layered::Size* size,                                        \
-                                                     const layered::TsslConstants* constants,                          \
-                                                     const layered::TsslRecord<T>* record, const T* by_trace,          \
-                                                     T* error, int64_t threads) {                                      \
-        const auto& kernels = layered::kernels<T>();                                                                   \
-        layered::spread(*size, threads, [&](int64_t from, int64_t to) {                                                \
-            kernels.tssl_errors(*size, *constants, *record, by_trace, error, from, to);                                \
-        });                                                                                                            \
-    }                                                                                                                  \
-    LAYERED_EXPORT void layered_antlr_run_##suffix(const layered::Size* size,                                          \
-                                                   const layered::AntlrConstants* constants,                           \
-                                                   const layered::AntlrRun<T>* run, int64_t threads) {                 \
-        const auto& kernels = layered::kernels<T>();                                                                   \
-        layered::spread(*size, threads, [&](int64_t from, int64_t to) {                                                \
-            kernels.antlr_run(*size, *constants, *run, from, to);                                                      \
-        });                                                                                                            \
-    }                                                                                                                  \
-    LAYERED_EXPORT void layered_antlr_errors_##suffix(const layered::Size* size,                                       \
-                                                      const layered::AntlrConstants* constants,                        \
-                                                      const layered::AntlrErrors<T>* errors, int64_t threads) {        \
-        const auto& kernels = layered::kernels<T>();                                                                   \
-        layered::spread(*size, threads, [&](int64_t from, int64_t to) {                                                \
-            kernels.antlr_errors(*size, *constants, *errors, from, to);                                                \
-        });                                                                                                            \
-    }
-
 // Each returns 0, or 1 where there was not enough memory.
-#define LAYERED_DENSE_INTERFACE(suffix, T)                                                                               \
-    LAYERED_EXPORT int layered_antlr_dense_run_##suffix(const layered::DenseSize* size,                                  \
-                                                        const layered::AntlrConstants* constants,                        \
-                                                        const layered::AntlrDenseRun<T>* run, int64_t threads) {         \
-        const auto& kernels = layered::kernels<T>();                                                                     \
-        return !spread_work(size->batch, threads,                                                                        \
-                            [&](int64_t b) { kernels.antlr_dense_run(*size, *constants, *run, b); });                    \
-    }                                                                                                                    \
-    LAYERED_EXPORT int layered_antlr_dense_errors_##suffix(const layered::DenseSize* size,                               \
-                                                           const layered::AntlrConstants* constants,                     \
-                                                           const layered::AntlrDenseErrors<T>* errors,                   \
-                                                           int64_t threads) {                                            \
-        const auto& kernels = layered::kernels<T>();                                                                     \
-        const int64_t parts = std::max<int64_t>(1, std::min(threads, size->neurons));                                    \
-        return !spread_work(parts, threads, [&](int64_t k) {                                                             \
-            kernels.antlr_dense_errors(*size, *constants, *errors, size->neurons * k / parts,                            \
-                                       size->neurons * (k + 1) / parts);                                                 \
-        });                                                                                                              \
-    }                                                                                                                    \
-    LAYERED_EXPORT int layered_antlr_dense_delays_##suffix(const layered::DenseSize* size,                               \
-                                                           const layered::AntlrConstants* constants,                     \
-                                                           const layered::AntlrDenseDelays<T>* delays,                   \
-                                                           int64_t threads) {                                            \
-        const auto& kernels = layered::kernels<T>();                                                                     \
-        return !spread_work(size->batch, threads,                                                                        \
-                            [&](int64_t b) { kernels.antlr_dense_delays(*size, *constants, *delays, b); });              \
+#define LAYERED_LANES_INTERFACE(name, suffix, Constants, Argument)                                                          \
+    LAYERED_EXPORT int layered_##name##_##suffix(const layered::Size* size, const layered::Constants* constants,            \
+                                                 const layered::Argument<suffix>* argument, int64_t threads) {              \
+        const auto& kernels = layered::kernels<suffix>();                                                                   \
+        return !layered::spread(size->lanes, size->steps, threads, [&](int64_t from, int64_t to) {                          \
+            kernels.name(*size, *constants, *argument, from, to);                                                           \
+        });                                                                                                                 \
     }
+#define LAYERED_WINDOWS_INTERFACE(name, suffix)                                                                             \
+    LAYERED_EXPORT int layered_##name##_##suffix(const layered::Windows* windows, const suffix* given, suffix* found,       \
+                                                 int64_t threads) {                                                         \
+        const auto& kernels = layered::kernels<suffix>();                                                                   \
+        return !layered::spread(windows->images, windows->height * windows->width, threads, [&](int64_t from, int64_t to) { \
+            kernels.name(*windows, given, found, from, to);                                                                 \
+        });                                                                                                                 \
+    }
+#define LAYERED_SAMPLES_INTERFACE(name, suffix, Argument)                                                                   \
+    LAYERED_EXPORT int layered_##name##_##suffix(const layered::DenseSize* size, const layered::AntlrConstants* constants,  \
+                                                 const layered::Argument<suffix>* argument, int64_t threads) {              \
+        const auto& kernels = layered::kernels<suffix>();                                                                   \
+        return !spread_work(size->batch, threads, [&](int64_t b) { kernels.name(*size, *constants, *argument, b); });       \
+    }
+#define LAYERED_NEURONS_INTERFACE(name, suffix, Argument)                                                                   \
+    LAYERED_EXPORT int layered_##name##_##suffix(const layered::DenseSize* size, const layered::AntlrConstants* constants,  \
+                                                 const layered::Argument<suffix>* argument, int64_t threads) {              \
+        const auto& kernels = layered::kernels<suffix>();                                                                   \
+        const int64_t parts = std::max<int64_t>(1, std::min(threads, size->neurons));                                       \
+        return !spread_work(parts, threads, [&](int64_t k) {                                                                \
+            kernels.name(*size, *constants, *argument, size->neurons * k / parts, size->neurons * (k + 1) / parts);         \
+        });                                                                                                                 \
+    }
+#define LAYERED_INTERFACE(suffix)                                                      \
+    LAYERED_LANES_INTERFACE(tssl_run, suffix, TsslConstants, TsslRun)                  \
+    LAYERED_LANES_INTERFACE(tssl_errors, suffix, TsslConstants, TsslErrors)            \
+    LAYERED_LANES_INTERFACE(antlr_run, suffix, AntlrConstants, AntlrRun)               \
+    LAYERED_LANES_INTERFACE(antlr_errors, suffix, AntlrConstants, AntlrErrors)         \
+    LAYERED_WINDOWS_INTERFACE(window_sums, suffix)                                     \
+    LAYERED_WINDOWS_INTERFACE(window_errors, suffix)                                   \
+    LAYERED_SAMPLES_INTERFACE(antlr_dense_run, suffix, AntlrDenseRun)                  \
+    LAYERED_NEURONS_INTERFACE(antlr_dense_errors, suffix, AntlrDenseErrors)            \
+    LAYERED_SAMPLES_INTERFACE(antlr_dense_delays, suffix, AntlrDenseDelays)
 
-LAYERED_INTERFACE(float, float)
-LAYERED_INTERFACE(double, double)
-LAYERED_DENSE_INTERFACE(float, float)
-LAYERED_DENSE_INTERFACE(double, double)
+LAYERED_INTERFACE(float)
+LAYERED_INTERFACE(double)

@@ -13,11 +13,33 @@ struct Size {
 
 struct TsslConstants {
     double tau_membrane, tau_synapse, threshold, width, farthest, steepest;
+    double surrogate, through_reset;  // whether errors are those of backpropagation through time, and go through the reset
+};
+
+// What drives neurons: [T, B * N], or [B * N] and a gain for each step [T].
+template <class T>
+struct Drive {
+    const T *at, *gains;
 };
 
 template <class T>
-struct TsslRecord {
-    T *increment, *membrane, *spikes, *trace;
+struct TsslRun {
+    Drive<T> drive;
+    T *spikes, *trace;
+};
+
+// The error is of the drive as that is given.
+template <class T>
+struct TsslErrors {
+    Drive<T> drive;
+    const T* by_trace;
+    T* error;
+};
+
+// Images [height, width], side by side in windows of side * side pixels; what is left over at an edge is in none.
+struct Windows {
+    int64_t images, height, width, side;
+    double gain;
 };
 
 struct AntlrConstants {
@@ -81,9 +103,10 @@ struct AntlrDenseDelays {
 
 template <class T>
 struct Kernels {
-    void (*tssl_run)(const Size&, const TsslConstants&, const T* drive, const TsslRecord<T>&, int64_t from, int64_t to);
-    void (*tssl_errors)(const Size&, const TsslConstants&, const TsslRecord<T>&, const T* by_trace, T* error, int64_t from,
-                        int64_t to);
+    void (*tssl_run)(const Size&, const TsslConstants&, const TsslRun<T>&, int64_t from, int64_t to);
+    void (*tssl_errors)(const Size&, const TsslConstants&, const TsslErrors<T>&, int64_t from, int64_t to);
+    void (*window_sums)(const Windows&, const T* values, T* sums, int64_t first_image, int64_t last_image);
+    void (*window_errors)(const Windows&, const T* by_sum, T* by_value, int64_t first_image, int64_t last_image);
     void (*antlr_run)(const Size&, const AntlrConstants&, const AntlrRun<T>&, int64_t from, int64_t to);
     void (*antlr_errors)(const Size&, const AntlrConstants&, const AntlrErrors<T>&, int64_t from, int64_t to);
     void (*antlr_dense_run)(const DenseSize&, const AntlrConstants&, const AntlrDenseRun<T>&, int64_t sample);

@@ -1,214 +1,122 @@
-"""Dense layers of ANTLR by the compiled kernels of ``engine/native/antlr_kernels.hpp``: only spikes cost time.
-
-They take and give what ``SpikingLayer`` does in its plain form, to rounding. What a layer did is kept sample by sample,
-``[B, T, N]``, of which the voltages say all: spikes are where they reach the threshold, slopes are their differences.
-"""
+"""The compiled kernels of ANTLR's neurons (``engine/native/antlr_kernels.hpp``), whatever drives them."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import POINTER, c_int64, c_void_p
-from typing import Any, NamedTuple
+from ctypes import POINTER, byref, c_double, c_int64, c_void_p
 
 import torch
 from torch import Tensor
 
 from lsnn_gym.rules import compiled
-from lsnn_gym.rules.antlr.neuron import AntlrNeuron
-from lsnn_gym.rules.compiled import AntlrConstants
+from lsnn_gym.rules.compiled import Size, size_of
 
 
-class _Size(ctypes.Structure):
-    """``layered::DenseSize``."""
+class Constants(ctypes.Structure):
+    """``layered::AntlrConstants``."""
 
-    _fields_ = tuple((name, c_int64) for name in ("steps", "batch", "inputs", "neurons"))
-
-
-class _Trains(ctypes.Structure):
-    """``layered::Trains``."""
-
-    _fields_ = (("at", c_void_p), ("step", c_int64), ("sample", c_int64))
+    _fields_ = tuple(
+        (name, c_double)
+        for name in (
+            "current_decay",
+            "voltage_decay",
+            "current_gain",
+            "voltage_gain",
+            "bias_gain",
+            "flattest",
+            "activation",
+            "timing",
+            "sharpness",
+        )
+    )
 
 
 class _Run(ctypes.Structure):
-    """``layered::AntlrDenseRun``."""
+    """``layered::AntlrRun``."""
 
     _fields_ = (
-        ("values", _Trains),
-        *((name, c_void_p) for name in ("weight", "bias")),
+        *((name, c_void_p) for name in ("drive", "bias")),
+        ("neurons", c_int64),
         *((name, c_void_p) for name in ("state_current", "state_voltage", "state_spikes")),
-        *((name, c_void_p) for name in ("voltage", "spikes")),
-        ("room", c_int64),
+        *((name, c_void_p) for name in ("current", "voltage", "slope", "spikes")),
     )
 
 
 class _Errors(ctypes.Structure):
-    """``layered::AntlrDenseErrors``."""
+    """``layered::AntlrErrors``."""
 
-    _fields_ = (
-        *((name, _Trains) for name in ("values", "by_spike", "by_time")),
-        ("voltage", c_void_p),
-        ("room", c_int64),
-        *((name, c_void_p) for name in ("by_weight", "by_bias", "by_current", "delayed")),
+    _fields_ = tuple(
+        (name, c_void_p)
+        for name in (
+            "voltage",
+            "slope",
+            "spikes",
+            "by_spike",
+            "by_time",
+            "by_current",
+            "by_bias",
+            "delayed",
+        )
     )
 
 
-class _Delays(ctypes.Structure):
-    """``layered::AntlrDenseDelays``."""
-
-    _fields_ = (("values", _Trains), *((name, c_void_p) for name in ("weight", "delayed", "by_timing")))
-
-
-_ARGUMENTS = {"run": _Run, "errors": _Errors, "delays": _Delays}
-
-
-def _load() -> dict[tuple[str, torch.dtype], Any]:
-    """Return the kernels by name and type of number; none where they are missing."""
-    found: dict[tuple[str, torch.dtype], Any] = {}
-    if compiled.unavailable:
-        return found
-    library = compiled.library()
-    for name, argument in _ARGUMENTS.items():
-        for kind, suffix in compiled.SUFFIXES.items():
-            function = getattr(library, f"layered_antlr_dense_{name}_{suffix}")
-            function.argtypes = (POINTER(_Size), POINTER(AntlrConstants), POINTER(argument), c_int64)
-            found[name, kind] = function
-    return found
+_KERNELS = compiled.Kernels(
+    {
+        "antlr_run": (POINTER(Size), POINTER(Constants), POINTER(_Run)),
+        "antlr_errors": (POINTER(Size), POINTER(Constants), POINTER(_Errors)),
+    }
+)
 
 
-_KERNELS = _load()
-
-
-class DenseRun:
-    """What a dense layer does, piece by piece of a sequence, from rest on.
+def run(
+    constants: Constants, drive: Tensor, bias: Tensor, state: Sequence[Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return current, voltage, slope and spikes ``[T, B, ...]``, and current, voltage and spikes after them.
 
     Args:
-        neuron: Constants.
-        weight: ``[post, pre]``.
-        bias: ``[post]``.
-        steps: T, of all pieces together.
-        batch_size: B.
-
-    Attributes:
-        by_input: The weight turned round, ``[pre, post]``.
-        voltage: v ``[B, T, post]``, before reset.
-        spikes: s ``[B, T, post]``.
+        constants: Of the neurons.
+        drive: J ``[T, B, ...]``.
+        bias: b, of a shape that fits ``[B, ...]`` and is the same for each sample.
+        state: Current, voltage and spikes before ``[B, ...]``.
     """
-
-    def __init__(
-        self, neuron: AntlrNeuron, weight: Tensor, bias: Tensor, steps: int, batch_size: int
-    ) -> None:
-        self.by_input: Tensor = weight.detach().T.contiguous()
-        room = (batch_size, steps, len(weight))
-        self.voltage: Tensor = self.by_input.new_empty(room)
-        self.spikes: Tensor = self.by_input.new_empty(room)
-        self._constants = neuron.compiled_constants()
-        self._bias = bias.detach()
-        self._state = self.by_input.new_zeros(3, batch_size, len(weight))
-        self._done = 0
-
-    def advance(self, values: Tensor) -> Tensor:
-        """Go on by the values ``[T', B, pre]``; return the spikes ``[T', B, post]``."""
-        values = _side_by_side(values)
-        start, self._done = self._done, self._done + len(values)
-        run = _Run(
-            _trains(values),
-            self.by_input.data_ptr(),
-            self._bias.data_ptr(),
-            *(each.data_ptr() for each in self._state),
-            self.voltage[:, start:].data_ptr(),
-            self.spikes[:, start:].data_ptr(),
-            self.voltage.stride(0),
-        )
-        _call("run", (*values.shape, len(self._bias)), self._constants, values, run)
-        return self.spikes[:, start : self._done].transpose(0, 1)
+    drive = drive.contiguous()
+    biases = bias.expand(drive.shape[1:])[0].contiguous()
+    after = [each.clone(memory_format=torch.contiguous_format) for each in state]
+    record = [torch.empty_like(drive) for _ in range(4)]
+    arguments = _Run(
+        drive.data_ptr(), biases.data_ptr(), biases.numel(), *compiled.pointers([*after, *record])
+    )
+    _call("antlr_run", drive, constants, arguments)
+    return record, after
 
 
-class Wanted(NamedTuple):
-    """Which errors of a dense layer are asked for, beside those of its biases."""
-
-    by_weight: bool
-    by_current: bool
-    by_timing: bool
-
-
-class DenseErrors(NamedTuple):
-    """Errors of what came into a dense layer.
-
-    Attributes:
-        by_bias: q summed over steps and samples ``[post]``.
-        by_weight: Derivative by the weights ``[post, pre]``, over beta_i; None if it was not asked for.
-        by_current: gI ``[B, T, post]``; None if it was not asked for.
-        by_timing: Of the inputs' times ``[B, T, pre]``; None if it was not asked for.
-    """
-
-    by_bias: Tensor
-    by_weight: Tensor | None
-    by_current: Tensor | None
-    by_timing: Tensor | None
-
-
-def dense_errors(
-    constants: AntlrConstants,
-    by_input: Tensor,
-    voltage: Tensor,
-    values: Tensor,
-    given: Sequence[Tensor | None],
-    wanted: Wanted,
-) -> DenseErrors:
-    """Return the errors of what came into a layer, all of whose samples began at rest.
+def errors(
+    constants: Constants,
+    record: Sequence[Tensor],
+    by_spike: Tensor | None,
+    by_time: Tensor | None,
+    delays: bool,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return gI ``[T, B, ...]``, q summed over steps ``[B, ...]``, and C ``[T, B, ...]`` if ``delays`` asks for it.
 
     Args:
         constants: Of neurons and rule.
-        by_input: Weights ``[pre, post]``.
-        voltage: Of the layer's run.
-        values: What came in ``[T, B, pre]``, in as many steps as count.
-        given: gS and gT ``[T, B, post]``, None for zeros.
-        wanted: What is asked for.
+        record: Current, voltage, slope and spikes ``[T, B, ...]``.
+        by_spike: gS, or None for zeros.
+        by_time: gT, or None for zeros.
+        delays: Whether C is wanted.
     """
-    values = _side_by_side(values)
-    steps, batch_size, inputs = values.shape
-    neurons = voltage.shape[2]
-    by_bias, by_step = values.new_empty(neurons), (batch_size, steps, neurons)
-    by_weight = values.new_empty(inputs, neurons) if wanted.by_weight else None
-    by_current = values.new_empty(by_step) if wanted.by_current else None
-    delayed = values.new_empty(by_step) if wanted.by_timing else None
-    errors = [None if each is None else _side_by_side(each) for each in given]
-    found = _Errors(
-        *map(_trains, (values, *errors)),
-        voltage.data_ptr(),
-        voltage.stride(0),
-        *compiled.pointers([by_weight, by_bias, by_current, delayed]),
-    )
-    size = (steps, batch_size, inputs, neurons)
-    _call("errors", size, constants, values, found)
-    by_timing = None
-    if delayed is not None:
-        by_timing = values.new_empty(batch_size, steps, inputs)
-        delays = _Delays(_trains(values), *compiled.pointers([by_input, delayed, by_timing]))
-        _call("delays", size, constants, values, delays)
-    return DenseErrors(by_bias, None if by_weight is None else by_weight.T, by_current, by_timing)
+    _, *used = (each.contiguous() for each in record)
+    given = [None if each is None else each.contiguous() for each in (by_spike, by_time)]
+    by_current, by_bias = torch.empty_like(used[0]), torch.empty_like(used[0][0])
+    delayed = torch.empty_like(used[0]) if delays else None
+    arguments = _Errors(*compiled.pointers([*used, *given, by_current, by_bias, delayed]))
+    _call("antlr_errors", used[0], constants, arguments)
+    return by_current, by_bias, delayed
 
 
-def _side_by_side(values: Tensor) -> Tensor:
-    return values if values.stride(2) == 1 or values.shape[2] == 1 else values.contiguous()
-
-
-def _trains(values: Tensor | None) -> _Trains:
-    return _Trains() if values is None else _Trains(values.data_ptr(), values.stride(0), values.stride(1))
-
-
-def _call(
-    name: str,
-    size: tuple[int, ...],
-    constants: AntlrConstants,
-    like: Tensor,
-    argument: ctypes.Structure,
-) -> None:
-    """Call the kernel for numbers of this type; raise ``MemoryError`` where it lacked memory."""
-    kernel = _KERNELS[name, like.dtype]
-    if kernel(
-        ctypes.byref(_Size(*size)), ctypes.byref(constants), ctypes.byref(argument), torch.get_num_threads()
-    ):
-        raise MemoryError(f"no memory for what {size[2]} inputs send to {size[3]} neurons in {size[0]} steps")
+def _call(name: str, like: Tensor, constants: Constants, arguments: ctypes.Structure) -> None:
+    size = size_of(like)
+    given = (byref(size), byref(constants), byref(arguments))
+    _KERNELS.call(name, like.dtype, *given, what=f"{size.lanes} neurons in {size.steps} steps")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lsnn_gym.rules import compiled as neuron_kernels
-from lsnn_gym.rules.antlr.compiled import DenseRun, Wanted, dense_errors
+from lsnn_gym.rules.antlr.compiled_dense import DenseRun, Wanted, dense_errors
 from lsnn_gym.rules.antlr.neuron import AntlrNeuron, AntlrRule, NeuronRecord, NeuronState
 from lsnn_gym.rules.layers import (
     ConvolutionSynapses,

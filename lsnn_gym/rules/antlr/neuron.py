@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 
 from lsnn_gym.rules import compiled
+from lsnn_gym.rules.antlr import compiled as kernels
 
 THRESHOLD = 1.0
 FLATTEST = 0.01
@@ -139,7 +140,7 @@ class AntlrNeuron:
         """
         state = state or NeuronState(*(torch.zeros_like(drive[0]) for _ in NeuronState._fields))
         if compiled.fits(drive, bias, *state):
-            record, after = compiled.antlr_run(self.compiled_constants(), drive, bias, state)
+            record, after = kernels.run(self.compiled_constants(), drive, bias, state)
             return NeuronRecord(*record), NeuronState(*after)
         return self.run_plainly(drive, bias, state)
 
@@ -165,10 +166,10 @@ class AntlrNeuron:
             current, voltage = next_current, next_voltage
         return record, NeuronState(current, voltage, spikes)
 
-    def compiled_constants(self, rule: AntlrRule | None = None) -> compiled.AntlrConstants:
+    def compiled_constants(self, rule: AntlrRule | None = None) -> kernels.Constants:
         """Return what kernels have to know of the neurons and, if errors are asked for, of the rule."""
         weights = (rule.activation * rule.height, rule.timing, rule.sharpness) if rule else (0.0, 0.0, 0.0)
-        return compiled.AntlrConstants(
+        return kernels.Constants(
             self.current_decay,
             self.voltage_decay,
             self.current_gain,
@@ -198,7 +199,7 @@ class AntlrNeuron:
         given = [each for each in (by_spike, by_time) if each is not None]
         if compiled.fits(*record, *given):
             used = (by_spike if rule.activation else None, by_time if rule.timing else None)
-            return NeuronErrors(*compiled.antlr_errors(self.compiled_constants(rule), record, *used, delays))
+            return NeuronErrors(*kernels.errors(self.compiled_constants(rule), record, *used, delays))
         error = rule.voltage_error(record, by_spike, by_time)
         by_voltage, by_current = self.accumulate(error, record.spikes)
         delayed = self.delay_error(error, record.spikes) if delays else None

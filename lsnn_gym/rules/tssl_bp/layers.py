@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lsnn_gym.lanes import LaneDraws
+from lsnn_gym.rules import compiled
 from lsnn_gym.rules.layers import (
     ConvolutionSynapses,
     DenseSynapses,
@@ -24,6 +25,7 @@ from lsnn_gym.rules.layers import (
     Synapses,
     check_images,
 )
+from lsnn_gym.rules.tssl_bp import compiled as kernels
 from lsnn_gym.rules.tssl_bp.neuron import TSSLNeuron, filter_spikes
 
 LARGEST_WEIGHT = 4.0
@@ -73,9 +75,7 @@ class SpikingLayer(nn.Module):
     def forward(self, signal: Signal) -> Signal:
         """Return traces and spikes of the neurons."""
         drive = self.synapses.drive(signal.values, self.weight)
-        if signal.gains is not None:
-            drive = signal.gains.view(-1, *[1] * (drive.ndim - 1)) * drive
-        trace, spikes = self.neuron.fire(drive)
+        trace, spikes = self.neuron.fire(drive, signal.gains)
         return Signal(trace, spikes=spikes)
 
 
@@ -149,7 +149,8 @@ class SumPool(nn.Module):
         """Return ``[T, B, C, H / window, W / window]``.
 
         Raises:
-            ValueError: If the values are no images, or their height is no multiple of the window.
+            ValueError: If the values are no images, narrower than the window, or of a height that is no multiple
+                of it.
         """
         values = signal.values
         check_images(values, "sum pooling")
@@ -157,23 +158,38 @@ class SumPool(nn.Module):
             raise ValueError(
                 f"images {values.shape[3]} high: expected a multiple of the pool's {self.window}"
             )
-        return Signal(self.gain * _WindowSum.apply(values, self.window), gains=signal.gains)  # type: ignore[operator]
+        if values.shape[4] < self.window:
+            raise ValueError(f"images {values.shape[4]} wide: expected at least the pool's {self.window}")
+        return Signal(window_sum(values, self.window, self.gain), gains=signal.gains)
+
+
+def window_sum(values: Tensor, window: int, gain: float) -> Tensor:
+    """Return ``gain`` times the sums over windows side by side; rows and columns left over are left out.
+
+    Args:
+        values: ``[T, B, C, H, W]``.
+        window: Side of the windows.
+        gain: Factor of the sums.
+    """
+    return _WindowSum.apply(values, window, gain)  # type: ignore[return-value]
 
 
 class _WindowSum(torch.autograd.Function):
-    """Sums over windows side by side, ten times as fast as PyTorch's average pool; columns left over are left out."""
-
     @staticmethod
-    def forward(ctx: Any, values: Tensor, window: int) -> Tensor:  # type: ignore[override]
-        ctx.window, ctx.width = window, values.shape[-1]
-        rows = sum(values[..., first::window, :] for first in range(window))
-        whole = ctx.width // window * window
-        return sum(rows[..., first:whole:window] for first in range(window))  # type: ignore[index, return-value]
+    def forward(ctx: Any, values: Tensor, window: int, gain: float) -> Tensor:  # type: ignore[override]
+        ctx.shape, ctx.window, ctx.gain = values.shape, window, gain
+        if compiled.fits(values):
+            return kernels.window_sums(values, window, gain)
+        return gain * F.avg_pool2d(values.flatten(0, 1), window, divisor_override=1).unflatten(
+            0, values.shape[:2]
+        )
 
     @staticmethod
     def backward(ctx: Any, by_sum: Tensor):  # type: ignore[override]
-        wide = F.pad(by_sum.repeat_interleave(ctx.window, -1), (0, ctx.width % ctx.window))
-        return wide.repeat_interleave(ctx.window, -2), None
+        if compiled.fits(by_sum):
+            return kernels.window_errors(by_sum, ctx.shape, ctx.window, ctx.gain), None, None
+        wide = ctx.gain * by_sum.repeat_interleave(ctx.window, -1).repeat_interleave(ctx.window, -2)
+        return F.pad(wide, (0, ctx.shape[-1] % ctx.window, 0, ctx.shape[-2] % ctx.window)), None, None
 
 
 class LineDropout(nn.Module):

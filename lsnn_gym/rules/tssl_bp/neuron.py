@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from lsnn_gym.rules import compiled
+from lsnn_gym.rules.tssl_bp import compiled as kernels
 
 STEEPEST = 8.0
 """Largest sensitivity of a spike's time, steps per unit of membrane."""
@@ -89,33 +90,25 @@ class TSSLNeuron:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected at least 1 step")
 
     def run(self, drive: Tensor) -> NeuronRecord:
-        """Return what neurons at rest do, given J ``[T, B, ...]``; compiled where that can be."""
-        if compiled.fits(drive):
-            return NeuronRecord(*compiled.tssl_run(self._constants(), drive))
-        return self.run_plainly(drive)
-
-    def run_plainly(self, drive: Tensor) -> NeuronRecord:
-        """Do what ``run`` does in PyTorch: the definition of correct."""
+        """Return what neurons at rest do, given J ``[T, B, ...]``: the definition of correct, in plain PyTorch."""
         record = NeuronRecord(*(torch.empty_like(drive) for _ in NeuronRecord._fields))
         after = trace = torch.zeros_like(drive[0])
+        leak, rise = (
+            1 / self.tau_membrane,
+            1 / self.tau_synapse,
+        )  # processors multiply faster than they divide
         for t, current in enumerate(drive):
-            increment = current - after / self.tau_membrane
+            increment = current - after * leak
             membrane = after + increment
             spikes = (membrane > self.threshold).to(drive.dtype)
             after = membrane * (1 - spikes)
-            trace = trace + (spikes - trace) / self.tau_synapse
+            trace = trace + (spikes - trace) * rise
             for kept, value in zip(record, (increment, membrane, spikes, trace), strict=True):
                 kept[t] = value
         return record
 
     def drive_error(self, record: NeuronRecord, by_trace: Tensor) -> Tensor:
-        """Return D ``[T, B, ...]``, given G, the derivative of the loss by the trace; compiled where that can be."""
-        if compiled.fits(by_trace, *record):
-            return compiled.tssl_errors(self._constants(), record, by_trace)
-        return self.drive_error_plainly(record, by_trace)
-
-    def drive_error_plainly(self, record: NeuronRecord, by_trace: Tensor) -> Tensor:
-        """Do what ``drive_error`` does in PyTorch: the definition of correct."""
+        """Return D ``[T, B, ...]``, given G, the derivative of the loss by the trace: the definition of correct."""
         increment, membrane, spikes, trace = record
         sensitivity = spikes * (1 / increment).clamp_(0, STEEPEST)
         by_reset = sensitivity * membrane / self.tau_membrane
@@ -134,17 +127,26 @@ class TSSLNeuron:
         odds = ((self.threshold - membrane) / width).clamp_(-FARTHEST, FARTHEST).exp_()
         return odds / (width * (1 + odds) ** 2)
 
-    def _constants(self) -> compiled.TsslConstants:
-        return compiled.TsslConstants(
+    def compiled_constants(self) -> kernels.Constants | None:
+        """Return what the compiled kernels need, or None where they know no such error."""
+        if type(self).drive_error is not TSSLNeuron.drive_error:
+            return None
+        return kernels.Constants(
             self.tau_membrane, self.tau_synapse, self.threshold, WIDTH, FARTHEST, STEEPEST
         )
 
-    def fire(self, drive: Tensor) -> tuple[Tensor, Tensor]:
-        """Return traces, whose gradient goes on to ``drive`` by TSSL-BP, and spikes, which have none.
+    def fire(self, drive: Tensor, gains: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return traces, whose gradient goes on to ``drive`` as ``drive_error`` says, and spikes, which have none.
 
         Args:
-            drive: J ``[T, B, ...]``.
+            drive: J ``[T, B, ...]``; or of one step, ``[1, B, ...]``.
+            gains: Factors ``[T]`` of that one step; they get no gradient. Else None.
         """
+        constants = self.compiled_constants()
+        if constants is not None and compiled.fits(drive, *(() if gains is None else (gains,))):
+            return _FireFast.apply(drive, gains, constants)  # type: ignore[return-value]
+        if gains is not None:
+            drive = gains.view(-1, *[1] * (drive.ndim - 1)) * drive
         return _Fire.apply(drive, self)  # type: ignore[return-value]
 
 
@@ -163,3 +165,25 @@ class _Fire(torch.autograd.Function):
         if by_trace is None:
             return None, None
         return ctx.neuron.drive_error(NeuronRecord(*ctx.saved_tensors), by_trace), None
+
+
+class _FireFast(torch.autograd.Function):
+    """The same by the compiled kernels, which keep the drive alone."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, drive: Tensor, gains: Tensor | None, constants: kernels.Constants
+    ) -> tuple[Tensor, Tensor]:
+        drive = drive.contiguous()
+        ctx.save_for_backward(drive, gains)
+        ctx.constants = constants
+        trace, spikes = kernels.run(constants, kernels.Drive(drive, gains))
+        ctx.mark_non_differentiable(spikes)
+        ctx.set_materialize_grads(False)
+        return trace, spikes
+
+    @staticmethod
+    def backward(ctx: Any, by_trace: Tensor | None, _by_spikes: Tensor | None):  # type: ignore[override]
+        if by_trace is None:
+            return None, None, None
+        return kernels.errors(ctx.constants, kernels.Drive(*ctx.saved_tensors), by_trace), None, None
