@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -57,9 +58,10 @@ class ClassificationTrainSettings(TrainSettings):
     layer_rates: tuple[float, ...] = Field(
         default=(), description="factors on the learning rate, one a layer that learns; by default 1"
     )
-    learning_rate_schedule: Literal["constant", "step", "inverse-root"] = Field(
+    learning_rate_schedule: Literal["constant", "step", "inverse-root", "cosine"] = Field(
         default="constant",
-        description="step: times learning_rate_decay; inverse-root: over the root of the epoch's number from 1",
+        description="step: times learning_rate_decay; inverse-root: over the root of the epoch's number from 1; "
+        "cosine: along half a wave that would be at 0 after the last epoch",
     )
     learning_rate_decay: float = Field(default=0.1, gt=0, le=1, description="of schedule step ...")
     learning_rate_decay_every: int = Field(default=10, ge=1, description="... after every so many epochs")
@@ -81,9 +83,15 @@ class ClassificationTrainSettings(TrainSettings):
 
     def rate(self, epoch: int) -> float:
         """Return the learning rate of an epoch, counted from 0."""
-        if self.learning_rate_schedule == "step":
-            return decayed(self, epoch)
-        return self.learning_rate / ((epoch + 1) ** 0.5 if self.learning_rate_schedule != "constant" else 1)
+        match self.learning_rate_schedule:
+            case "step":
+                return decayed(self, epoch)
+            case "inverse-root":
+                return self.learning_rate / (epoch + 1) ** 0.5
+            case "cosine":
+                return self.learning_rate * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+            case "constant":
+                return self.learning_rate
 
 
 class ClassificationTrainer:

@@ -174,12 +174,14 @@ def test_learning_rates_follow_the_schedule():
             "constant": {},
             "step": {"learning_rate_schedule": "step", "learning_rate_decay_every": 4},
             "inverse": {"learning_rate_schedule": "inverse-root"},
+            "cosine": {"learning_rate_schedule": "cosine", "epochs": 9},
         }.items()
     }
     assert rates == {
         "constant": [1, 1, 1],
         "step": pytest.approx([1, 1, 0.01]),
         "inverse": pytest.approx([1, 1 / 2, 1 / 3]),
+        "cosine": pytest.approx([1, 0.75, 0.0301537]),
     }
 
 
