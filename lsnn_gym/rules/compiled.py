@@ -21,10 +21,15 @@ SUFFIXES = {torch.float32: "float", torch.float64: "double"}
 """Of the kernels' names, by the type of number."""
 
 
+def fields(kind: type, *names: str) -> tuple[tuple[str, type], ...]:
+    """Return those fields of a ``ctypes.Structure`` that are of one kind."""
+    return tuple((name, kind) for name in names)
+
+
 class Size(ctypes.Structure):
     """``layered::Size``."""
 
-    _fields_ = tuple((name, c_int64) for name in ("steps", "lanes"))
+    _fields_ = fields(c_int64, "steps", "lanes")
 
 
 def size_of(values: Tensor) -> Size:

@@ -1,4 +1,4 @@
-// What the loops over lanes of layered_kernels.hpp and antlr_kernels.hpp share.
+// What the loops over lanes of antlr_kernels.hpp and tssl_kernels.hpp share.
 #pragma once
 
 #include <cmath>

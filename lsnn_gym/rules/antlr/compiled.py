@@ -16,19 +16,17 @@ from lsnn_gym.rules.compiled import Size, size_of
 class Constants(ctypes.Structure):
     """``layered::AntlrConstants``."""
 
-    _fields_ = tuple(
-        (name, c_double)
-        for name in (
-            "current_decay",
-            "voltage_decay",
-            "current_gain",
-            "voltage_gain",
-            "bias_gain",
-            "flattest",
-            "activation",
-            "timing",
-            "sharpness",
-        )
+    _fields_ = compiled.fields(
+        c_double,
+        "current_decay",
+        "voltage_decay",
+        "current_gain",
+        "voltage_gain",
+        "bias_gain",
+        "flattest",
+        "activation",
+        "timing",
+        "sharpness",
     )
 
 
@@ -36,28 +34,26 @@ class _Run(ctypes.Structure):
     """``layered::AntlrRun``."""
 
     _fields_ = (
-        *((name, c_void_p) for name in ("drive", "bias")),
+        *compiled.fields(c_void_p, "drive", "bias"),
         ("neurons", c_int64),
-        *((name, c_void_p) for name in ("state_current", "state_voltage", "state_spikes")),
-        *((name, c_void_p) for name in ("current", "voltage", "slope", "spikes")),
+        *compiled.fields(c_void_p, "state_current", "state_voltage", "state_spikes"),
+        *compiled.fields(c_void_p, "current", "voltage", "slope", "spikes"),
     )
 
 
 class _Errors(ctypes.Structure):
     """``layered::AntlrErrors``."""
 
-    _fields_ = tuple(
-        (name, c_void_p)
-        for name in (
-            "voltage",
-            "slope",
-            "spikes",
-            "by_spike",
-            "by_time",
-            "by_current",
-            "by_bias",
-            "delayed",
-        )
+    _fields_ = compiled.fields(
+        c_void_p,
+        "voltage",
+        "slope",
+        "spikes",
+        "by_spike",
+        "by_time",
+        "by_current",
+        "by_bias",
+        "delayed",
     )
 
 

@@ -21,7 +21,7 @@ from lsnn_gym.rules.antlr.neuron import AntlrNeuron
 class _Size(ctypes.Structure):
     """``layered::DenseSize``."""
 
-    _fields_ = tuple((name, c_int64) for name in ("steps", "batch", "inputs", "neurons"))
+    _fields_ = compiled.fields(c_int64, "steps", "batch", "inputs", "neurons")
 
 
 class _Trains(ctypes.Structure):
@@ -35,9 +35,9 @@ class _Run(ctypes.Structure):
 
     _fields_ = (
         ("values", _Trains),
-        *((name, c_void_p) for name in ("weight", "bias")),
-        *((name, c_void_p) for name in ("state_current", "state_voltage", "state_spikes")),
-        *((name, c_void_p) for name in ("voltage", "spikes")),
+        *compiled.fields(c_void_p, "weight", "bias"),
+        *compiled.fields(c_void_p, "state_current", "state_voltage", "state_spikes"),
+        *compiled.fields(c_void_p, "voltage", "spikes"),
         ("room", c_int64),
     )
 
@@ -46,17 +46,17 @@ class _Errors(ctypes.Structure):
     """``layered::AntlrDenseErrors``."""
 
     _fields_ = (
-        *((name, _Trains) for name in ("values", "by_spike", "by_time")),
+        *compiled.fields(_Trains, "values", "by_spike", "by_time"),
         ("voltage", c_void_p),
         ("room", c_int64),
-        *((name, c_void_p) for name in ("by_weight", "by_bias", "by_current", "delayed")),
+        *compiled.fields(c_void_p, "by_weight", "by_bias", "by_current", "delayed"),
     )
 
 
 class _Delays(ctypes.Structure):
     """``layered::AntlrDenseDelays``."""
 
-    _fields_ = (("values", _Trains), *((name, c_void_p) for name in ("weight", "delayed", "by_timing")))
+    _fields_ = (("values", _Trains), *compiled.fields(c_void_p, "weight", "delayed", "by_timing"))
 
 
 _KERNELS = compiled.Kernels(

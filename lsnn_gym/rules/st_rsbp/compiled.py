@@ -24,9 +24,9 @@ class Layer(ctypes.Structure):
     """``trains::Layer``."""
 
     _fields_ = (
-        *((name, c_int64) for name in ("steps", "batch", "inputs", "neurons", "refractory_period")),
-        *((name, c_double) for name in ("membrane_decay", "synapse_decay", "tau_synapse", "bound")),
-        *((name, c_void_p) for name in ("values", "weight", "first", "post", "within")),
+        *compiled.fields(c_int64, "steps", "batch", "inputs", "neurons", "refractory_period"),
+        *compiled.fields(c_double, "membrane_decay", "synapse_decay", "tau_synapse", "bound"),
+        *compiled.fields(c_void_p, "values", "weight", "first", "post", "within"),
     )
 
 
@@ -34,9 +34,9 @@ class _Sums(ctypes.Structure):
     """``trains::Sums``."""
 
     _fields_ = (
-        *((name, c_void_p) for name in ("responses", "of_weight", "of_below", "of_silent")),
+        *compiled.fields(c_void_p, "responses", "of_weight", "of_below", "of_silent"),
         ("silent_ratio", c_double),
-        *((name, c_void_p) for name in ("by_weight", "below")),
+        *compiled.fields(c_void_p, "by_weight", "below"),
     )
 
 

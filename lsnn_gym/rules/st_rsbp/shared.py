@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lsnn_gym.memory import POOL
+from lsnn_gym.rules import compiled
 from lsnn_gym.rules.layers import ConvolutionSynapses, pair
 from lsnn_gym.rules.st_rsbp.compiled import Layer, call, layer_of, pointer
 from lsnn_gym.rules.st_rsbp.continuous import furthest_step
@@ -28,8 +29,8 @@ class _Shared(ctypes.Structure):
     _fields_ = (
         ("layer", Layer),
         ("tau_membrane", c_double),
-        *((name, c_int64) for name in ("places", "width", "lanes", "rows")),
-        *((name, c_void_p) for name in ("first", "place", "row")),
+        *compiled.fields(c_int64, "places", "width", "lanes", "rows"),
+        *compiled.fields(c_void_p, "first", "place", "row"),
     )
 
 
@@ -39,7 +40,7 @@ class _SharedSums(ctypes.Structure):
     _fields_ = (
         ("spikes", c_void_p),
         ("furthest", c_int64),
-        *((name, c_void_p) for name in ("of_weight", "of_below", "by_weight", "below")),
+        *compiled.fields(c_void_p, "of_weight", "of_below", "by_weight", "below"),
     )
 
 

@@ -21,37 +21,35 @@ from lsnn_gym.rules.compiled import Size, size_of
 class Constants(ctypes.Structure):
     """``layered::TsslConstants``."""
 
-    _fields_ = tuple(
-        (name, c_double)
-        for name in (
-            "tau_membrane",
-            "tau_synapse",
-            "threshold",
-            "width",
-            "farthest",
-            "steepest",
-            "surrogate",
-            "through_reset",
-        )
+    _fields_ = compiled.fields(
+        c_double,
+        "tau_membrane",
+        "tau_synapse",
+        "threshold",
+        "width",
+        "farthest",
+        "steepest",
+        "surrogate",
+        "through_reset",
     )
 
 
 class _Run(ctypes.Structure):
     """``layered::TsslRun``."""
 
-    _fields_ = tuple((name, c_void_p) for name in ("drive", "gains", "spikes", "trace"))
+    _fields_ = compiled.fields(c_void_p, "drive", "gains", "spikes", "trace")
 
 
 class _Errors(ctypes.Structure):
     """``layered::TsslErrors``."""
 
-    _fields_ = tuple((name, c_void_p) for name in ("drive", "gains", "by_trace", "error"))
+    _fields_ = compiled.fields(c_void_p, "drive", "gains", "by_trace", "error")
 
 
 class _Windows(ctypes.Structure):
     """``layered::Windows``."""
 
-    _fields_ = (*((name, c_int64) for name in ("images", "height", "width", "side")), ("gain", c_double))
+    _fields_ = (*compiled.fields(c_int64, "images", "height", "width", "side"), ("gain", c_double))
 
 
 _KERNELS = compiled.Kernels(
