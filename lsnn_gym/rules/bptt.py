@@ -24,7 +24,7 @@ from torch import Tensor
 
 from lsnn_gym.rules.tssl_bp.classifier import TraceClassifierSettings
 from lsnn_gym.rules.tssl_bp.compiled import Constants
-from lsnn_gym.rules.tssl_bp.neuron import FARTHEST, NeuronRecord, TSSLNeuron
+from lsnn_gym.rules.tssl_bp.neuron import FARTHEST, NeuronRecord, TSSLNeuron, is_changed
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class SurrogateNeuron(TSSLNeuron):
         return error
 
     def compiled_constants(self) -> Constants | None:
-        """Return what the compiled kernels need, or None where they know no such error."""
-        if type(self).drive_error is not SurrogateNeuron.drive_error:
+        """Return what the compiled kernels need, or None where they know no such neuron."""
+        if is_changed(self, SurrogateNeuron):
             return None
         return Constants(
             self.tau_membrane,

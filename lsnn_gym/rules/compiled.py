@@ -27,14 +27,9 @@ def fields(kind: type, *names: str) -> tuple[tuple[str, type], ...]:
 
 
 class Size(ctypes.Structure):
-    """``layered::Size``."""
+    """``layered::Size``: T, and how many neurons all samples have together."""
 
     _fields_ = fields(c_int64, "steps", "lanes")
-
-
-def size_of(values: Tensor) -> Size:
-    """Return T, and how many neurons all samples have together, of ``[T, B, ...]``."""
-    return Size(len(values), values[0].numel() if len(values) else 0)
 
 
 def pointers(tensors: Sequence[Tensor | None]) -> list[int | None]:
@@ -88,9 +83,20 @@ class Kernels:
         """
         function = self._functions.get((name, kind))
         if function is None:
-            raise ImportError(f"the compiled part has no kernel {name}: expected it built from this version")
+            raise ImportError(
+                f"the compiled part has no kernel {name}: expected it built from this version; "
+                "install the package again"
+            )
         if function(*arguments, torch.get_num_threads()):
             raise MemoryError(f"no memory for {what}")
+
+    def call_for_lanes(
+        self, name: str, like: Tensor, constants: ctypes.Structure, arguments: ctypes.Structure
+    ) -> None:
+        """Call one that takes a ``Size``, that of ``like`` ``[T, B, ...]``, and two records; errors as of ``call``."""
+        size = Size(len(like), like[0].numel() if len(like) else 0)
+        given = (ctypes.byref(size), ctypes.byref(constants), ctypes.byref(arguments))
+        self.call(name, like.dtype, *given, what=f"{size.lanes} neurons in {size.steps} steps")
 
 
 def fits(*tensors: Tensor) -> bool:

@@ -82,6 +82,19 @@ def test_an_error_of_ones_own_is_the_one_that_is_used():
     assert torch.equal(fired(Backwards(), drive, None, by_trace)[2], -by_trace)
 
 
+@dataclass(frozen=True)
+class Silent(SurrogateNeuron):
+    """A neuron whose dynamics are none that a kernel knows."""
+
+    def run(self, drive: Tensor) -> tssl_bp.NeuronRecord:
+        return super().run(torch.zeros_like(drive))
+
+
+def test_dynamics_of_ones_own_are_those_that_are_used():
+    assert not Silent().fire(torch.full((3, 2, 4), 5.0))[1].any()
+    assert SurrogateNeuron().fire(torch.full((3, 2, 4), 5.0))[1].all()
+
+
 def test_neurons_keep_their_drive_alone(monkeypatch: pytest.MonkeyPatch):
     drive = drawn((7, 3, 5), torch.float32).requires_grad_()
     kept = []

@@ -30,7 +30,9 @@ inline double exponential(double x) { return std::exp(x); }
 // Cephes' expf, without branches; relative error below 2e-7 for |x| < 87.
 inline float exponential(float x) {
     x = within(x, -87.0f, 87.0f);
-    // A sum this large has no room for fractions: the number nearest to x / log(2) is in its last bits.
+    // A sum this large has no room for fractions: the number nearest to x / log(2) is in its last bits,
+    // counted from those of kRounds itself.
+    constexpr int32_t kRoundsBits = 0x4b400000;
     constexpr float kRounds = 12582912.0f;
     const float rounded = x * 1.44269504088896341f + kRounds, count = rounded - kRounds;
     int32_t whole;
@@ -43,7 +45,7 @@ inline float exponential(float x) {
     sum = sum * rest + 1.6666665459e-1f;
     sum = sum * rest + 5.0000001201e-1f;
     sum = sum * rest * rest + rest + 1.0f;
-    const uint32_t bits = static_cast<uint32_t>(whole - 0x4b400000 + 127) << 23;
+    const uint32_t bits = static_cast<uint32_t>(whole - kRoundsBits + 127) << 23;
     float power;
     std::memcpy(&power, &bits, sizeof power);
     return sum * power;

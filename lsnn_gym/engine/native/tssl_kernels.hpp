@@ -1,6 +1,7 @@
 // What the neurons of rules/tssl_bp do over a whole sequence, the errors of their drive, and sums over windows of images.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 
 #include "lane_loops.hpp"
@@ -43,7 +44,7 @@ void tssl_run(const Size& size, const TsslConstants& c, const TsslRun<T>& run, i
     }
 }
 
-// What some lanes did, `room` apart from step to step. To run them again takes less time than to keep it in memory.
+// What some lanes did, `room` apart from step to step. They are run again, as no more than their drive is kept.
 template <class T>
 struct TsslRecord {
     int64_t room;
@@ -106,7 +107,8 @@ struct BySurrogate {
 
     BySurrogate(const TsslConstants& c)
         : threshold(static_cast<T>(c.threshold)), width(static_cast<T>(c.width)), steepness(static_cast<T>(1 / c.width)),
-          farthest(static_cast<T>(c.farthest)), leak(static_cast<T>(1 - 1 / c.tau_membrane)), through_reset(static_cast<T>(c.through_reset)) {}
+          farthest(static_cast<T>(c.farthest)), leak(static_cast<T>(1 - 1 / c.tau_membrane)),
+          through_reset(static_cast<T>(c.through_reset)) {}
 
     void operator()(const T*, const T* membrane, const T*, const T* future, T* later, T* error, int64_t count) const {
 #pragma GCC ivdep

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import POINTER, byref, c_double, c_int64, c_void_p
+from ctypes import POINTER, c_double, c_int64, c_void_p
 
 import torch
 from torch import Tensor
 
 from lsnn_gym.rules import compiled
-from lsnn_gym.rules.compiled import Size, size_of
+from lsnn_gym.rules.compiled import Size
 
 
 class Constants(ctypes.Structure):
@@ -83,7 +83,7 @@ def run(
     arguments = _Run(
         drive.data_ptr(), biases.data_ptr(), biases.numel(), *compiled.pointers([*after, *record])
     )
-    _call("antlr_run", drive, constants, arguments)
+    _KERNELS.call_for_lanes("antlr_run", drive, constants, arguments)
     return record, after
 
 
@@ -108,11 +108,5 @@ def errors(
     by_current, by_bias = torch.empty_like(used[0]), torch.empty_like(used[0][0])
     delayed = torch.empty_like(used[0]) if delays else None
     arguments = _Errors(*compiled.pointers([*used, *given, by_current, by_bias, delayed]))
-    _call("antlr_errors", used[0], constants, arguments)
+    _KERNELS.call_for_lanes("antlr_errors", used[0], constants, arguments)
     return by_current, by_bias, delayed
-
-
-def _call(name: str, like: Tensor, constants: Constants, arguments: ctypes.Structure) -> None:
-    size = size_of(like)
-    given = (byref(size), byref(constants), byref(arguments))
-    _KERNELS.call(name, like.dtype, *given, what=f"{size.lanes} neurons in {size.steps} steps")

@@ -1,7 +1,7 @@
 """The compiled kernels of ``engine/native/tssl_kernels.hpp``: neurons over whole sequences, their errors, and pools.
 
 They take and give what the plain forms beside the neurons and pools do, to rounding. Of what neurons did only their
-drive is kept: on the way back they are run again, which takes less time than to read it from memory.
+drive is kept: on the way back they are run again, which takes no longer than to keep all and read it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lsnn_gym.memory import POOL, pooled_like
 from lsnn_gym.rules import compiled
-from lsnn_gym.rules.compiled import Size, size_of
+from lsnn_gym.rules.compiled import Size
 
 
 class Constants(ctypes.Structure):
@@ -84,7 +84,7 @@ def run(constants: Constants, drive: Drive) -> tuple[Tensor, Tensor]:
     values = drive.values
     shape = (drive.steps, *values.shape[1:])
     trace, spikes = (POOL.empty(shape, values.dtype) for _ in range(2))
-    _call("tssl_run", trace, constants, _Run(*compiled.pointers([*drive, spikes, trace])))
+    _KERNELS.call_for_lanes("tssl_run", trace, constants, _Run(*compiled.pointers([*drive, spikes, trace])))
     return trace, spikes
 
 
@@ -92,14 +92,10 @@ def errors(constants: Constants, drive: Drive, by_trace: Tensor) -> Tensor:
     """Return the error of ``drive.values``, in their shape, given G ``[T, B, ...]``."""
     by_trace = by_trace.contiguous()
     error = pooled_like(drive.values)
-    _call("tssl_errors", by_trace, constants, _Errors(*compiled.pointers([*drive, by_trace, error])))
+    _KERNELS.call_for_lanes(
+        "tssl_errors", by_trace, constants, _Errors(*compiled.pointers([*drive, by_trace, error]))
+    )
     return error
-
-
-def _call(name: str, like: Tensor, constants: Constants, arguments: ctypes.Structure) -> None:
-    size = size_of(like)
-    given = (byref(size), byref(constants), byref(arguments))
-    _KERNELS.call(name, like.dtype, *given, what=f"{size.lanes} neurons in {size.steps} steps")
 
 
 def window_sums(values: Tensor, side: int, gain: float) -> Tensor:

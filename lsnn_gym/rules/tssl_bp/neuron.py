@@ -128,8 +128,8 @@ class TSSLNeuron:
         return odds / (width * (1 + odds) ** 2)
 
     def compiled_constants(self) -> kernels.Constants | None:
-        """Return what the compiled kernels need, or None where they know no such error."""
-        if type(self).drive_error is not TSSLNeuron.drive_error:
+        """Return what the compiled kernels need, or None where they know no such neuron."""
+        if is_changed(self, TSSLNeuron):
             return None
         return kernels.Constants(
             self.tau_membrane, self.tau_synapse, self.threshold, WIDTH, FARTHEST, STEEPEST
@@ -148,6 +148,12 @@ class TSSLNeuron:
         if gains is not None:
             drive = gains.view(-1, *[1] * (drive.ndim - 1)) * drive
         return _Fire.apply(drive, self)  # type: ignore[return-value]
+
+
+def is_changed(neuron: TSSLNeuron, known: type[TSSLNeuron]) -> bool:
+    """Return whether a neuron has dynamics or errors other than those of ``known``, so that no kernel knows them."""
+    names = ("run", "drive_error", "slope")
+    return any(getattr(type(neuron), name) is not getattr(known, name) for name in names)
 
 
 class _Fire(torch.autograd.Function):
