@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from lsnn_gym.coding import latency_steps
 from lsnn_gym.lanes import Share
+from lsnn_gym.memory import POOL
 from lsnn_gym.seeding import derived_seed
 from lsnn_gym.settings import Settings
 
@@ -64,21 +66,24 @@ class RateCoding(ImageCoding):
 
     def encode(self, images: Tensor, numbers: Tensor, seed: int, share: Share | None = None) -> Tensor:
         """Return spikes; those that are not redrawn follow from the image's number."""
-        if self.redrawn:
-            generator = torch.Generator().manual_seed(seed)
-            share = share or Share.all_of(len(images))
-            drawn = torch.rand(self.steps, share.total, *images.shape[1:], generator=generator)
-            uniform = share.of(drawn, 1)
-        else:
-            each = [self._own(int(number), images.shape[1:]) for number in numbers]
-            uniform = torch.stack(each, dim=1)
-        spikes = (uniform < self.largest * images).to(images.dtype)
+        share = share or Share.all_of(len(images))
+        spikes = POOL.empty((self.steps, *images.shape), images.dtype)
         spikes[0] = 0
-        return spikes
+        later = spikes.flatten(2)[1:].numpy()
+        chances = self.largest * images.flatten(1).cpu().double().numpy()
+        for place, (number, chance) in enumerate(zip(numbers.tolist(), chances, strict=True)):
+            drawn_by, which = (seed, share.first + place) if self.redrawn else (0, number)
+            own_seed = derived_seed(drawn_by, "rate coding", which)
+            later[:, place] = _bernoulli(chance, self.steps - 1, own_seed)
+        return spikes.to(images.device)
 
-    def _own(self, number: int, shape: torch.Size) -> Tensor:
-        generator = torch.Generator().manual_seed(derived_seed(0, "rate coding", number))
-        return torch.rand(self.steps, *shape, generator=generator)
+
+def _bernoulli(chance: np.ndarray, steps: int, seed: int) -> np.ndarray:
+    """Return events ``[steps, N]`` with chances ``[N]``, to 2^-32: raw bits, for they take less time than numbers."""
+    bits = np.random.PCG64(seed).random_raw(-(-steps * len(chance) // 2))
+    draws = np.asarray(bits).view(np.uint32)[: steps * len(chance)].reshape(steps, -1)
+    bounds = np.rint(chance * 2.0**32).clip(max=2**32 - 1).astype(np.uint32)
+    return (draws < bounds) | (chance >= 1)
 
 
 class LatencyCoding(ImageCoding):

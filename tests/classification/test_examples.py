@@ -21,6 +21,7 @@ from lsnn_gym.classification.coding import (
 from lsnn_gym.classification.division import DataSettings, load_divided
 from lsnn_gym.classification.examples import BinnedEvents, CodedImages, binned
 from lsnn_gym.data import SpokenDigitRecordings
+from lsnn_gym.lanes import Share
 from lsnn_gym.tasks import speech
 
 GREYS = torch.tensor([[[0.0, 85 / 255], [170 / 255, 1.0]]])[None]
@@ -68,6 +69,23 @@ def test_rates_drawn_once_follow_from_the_number_and_others_from_the_seed():
         assert spikes[0].sum() == 0
         # 9,568 draws of 0.2: five standard deviations are 0.02.
         assert float(spikes[1:].mean()) == pytest.approx(0.2, abs=0.02)
+
+
+def test_rates_follow_brightness_from_never_to_always():
+    greys = torch.linspace(0, 1, 5).expand(2, 1, 1, 5)
+    fired = RateCoding(steps=4001, largest=1.0).encode(greys, torch.tensor([7, 8]), 0)[1:].mean(0).view(2, 5)
+    assert fired[:, 0].tolist() == [0, 0]
+    assert fired[:, 4].tolist() == [1, 1]
+    # 4,000 draws of 0.25 to 0.75: five standard deviations are at most 0.04.
+    torch.testing.assert_close(fired[:, 1:4], greys[:, 0, 0, 1:4], atol=0.04, rtol=0)
+
+
+@pytest.mark.parametrize("redrawn", [False, True])
+def test_rates_of_a_share_are_those_of_the_whole_batch(redrawn):
+    images, numbers = torch.rand(5, 1, 3, 3, generator=torch.Generator().manual_seed(0)), torch.arange(5) + 11
+    coding = RateCoding(steps=50, redrawn=redrawn)
+    whole, share = coding.encode(images, numbers, 4), Share(5, 2, 2)
+    assert torch.equal(coding.encode(share.of(images, 0), share.of(numbers, 0), 4, share), whole[:, 2:4])
 
 
 def test_events_are_gathered_in_bins():
