@@ -19,7 +19,7 @@ from torch import Tensor
 SMALLEST = 4 << 20
 """Bytes from which on a tensor is worth a block."""
 
-_SPARE_BLOCKS = 4
+_SPARE_BLOCKS = 8
 _SLACK = 1.25
 
 
@@ -27,7 +27,7 @@ class BlockPool:
     """Blocks of memory for tensors, kept for the next one when a tensor is gone.
 
     Attributes:
-        spare: Blocks that wait, the one freed last at the end: at most four, and none much larger than the tensor
+        spare: Blocks that wait, the one freed last at the end: at most eight, and none much larger than the tensor
             that it is given to.
     """
 

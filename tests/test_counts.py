@@ -62,7 +62,7 @@ def test_large_ones_too_and_memory_comes_from_the_pool():
     assert taken.shape == spikes.shape
     waiting = len(POOL.spare)
     del taken
-    assert len(POOL.spare) == min(waiting + 1, 4)
+    assert len(POOL.spare) == min(waiting + 1, 8)
 
 
 @pytest.mark.parametrize("frozen", ["values", "weight"])

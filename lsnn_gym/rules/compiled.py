@@ -63,13 +63,14 @@ class Kernels:
 
     Args:
         arguments: What they take, by their names; threads come last, and are added.
+        group: What comes before their names.
     """
 
-    def __init__(self, arguments: Mapping[str, Sequence[Any]]) -> None:
+    def __init__(self, arguments: Mapping[str, Sequence[Any]], group: str = "layered") -> None:
         self._functions: dict[tuple[str, torch.dtype], Any] = {}
         for name, taken in arguments.items():
             for kind, suffix in SUFFIXES.items():
-                function = getattr(_LIBRARY, f"layered_{name}_{suffix}", None)
+                function = getattr(_LIBRARY, f"{group}_{name}_{suffix}", None)
                 if function is not None:
                     function.argtypes = (*taken, c_int64)
                     self._functions[name, kind] = function

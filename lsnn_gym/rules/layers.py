@@ -27,6 +27,18 @@ _FEWEST_POSTS = 64
 """... if there are as many neurons behind the synapses: finding those values takes its time."""
 
 
+class PackedSpikes(NamedTuple):
+    """Spikes of whole sequences, without gradient, a bit each: a thirty-second of the memory.
+
+    Attributes:
+        bits: ``[B, T, W]`` int64: neuron k of a sample is bit ``k % 64`` of word ``k // 64``.
+        counts: How many spikes each neuron fired ``[B, ...]``.
+    """
+
+    bits: Tensor
+    counts: Tensor
+
+
 class Signal(NamedTuple):
     """What one layer sends to the next.
 
@@ -37,12 +49,14 @@ class Signal(NamedTuple):
         spikes: Spikes that the layer itself fired ``[T, B, ...]``, without gradient; None if it has no neurons.
         gains: Where every step sends the same but for a factor, the factors ``[T]``; ``values`` is then that one
             step, ``[1, B, ...]``. Else None.
+        packed: The spikes once more, where ``values`` are what the layer fired and its rule packs them; else None.
     """
 
     values: Tensor
     timing: Tensor | None = None
     spikes: Tensor | None = None
     gains: Tensor | None = None
+    packed: PackedSpikes | None = None
 
 
 def pair(value: Pair) -> tuple[int, int]:

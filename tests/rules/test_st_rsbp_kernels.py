@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lsnn_gym.engine import native
+from lsnn_gym.rules.decisions import count_spikes, decide_by_most
 from lsnn_gym.rules.layers import DenseSynapses, Signal
 from lsnn_gym.rules.st_rsbp import compiled
 from lsnn_gym.rules.st_rsbp.layers import SpikingLayer
@@ -79,6 +80,53 @@ def test_kernels_equal_the_plain_form_for_any_number_of_neurons_and_any_values()
         assert found[1][0].sum() > 0
         for one, other in zip(*found, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
+@NEEDS_KERNELS
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("neurons", [(1,), (63,), (2, 32), (65,), (3, 5, 10)])
+def test_spikes_are_packed_a_bit_each(neurons: tuple[int, ...], kind: torch.dtype):
+    spikes = random_spikes(3, 7, 2, *neurons, rate=0.4).to(kind)
+    packed = compiled.pack(spikes)
+    assert packed is not None
+    number = spikes.shape[2:].numel()
+    assert packed.bits.shape == (2, 7, -(-number // 64))
+    bits = packed.bits[..., None] >> torch.arange(64) & 1
+    assert torch.equal(bits.flatten(2)[..., :number], spikes.flatten(2).transpose(0, 1).long())
+    assert not bits.flatten(2)[..., number:].any()
+    assert torch.equal(packed.counts, spikes.sum(0))
+    spikes[4, 1] *= 0.5
+    assert compiled.pack(spikes) is None
+
+
+@NEEDS_KERNELS
+def test_layers_pack_what_they_fire():
+    signals = small_network(RSBPRule())(random_spikes(8, 90, 4, 20))
+    for signal in signals:
+        expected = compiled.pack(signal.values)
+        assert signal.packed is not None
+        assert expected is not None
+        assert all(torch.equal(*each) for each in zip(signal.packed, expected, strict=True))
+    decision = decide_by_most(signals[-1].values)
+    found = count_spikes(signals, decision)
+    for one, other in zip(
+        found, count_spikes([Signal(*each[:3]) for each in signals], decision), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+@NEEDS_KERNELS
+@pytest.mark.parametrize("outputs", [1, 33, 70])
+def test_neurons_that_fire_without_input_are_the_layers_alone(outputs: int):
+    found = []
+    for by_kernels in (True, False):
+        neuron = RSBPNeuron(0.5, slack=1.0)
+        layer = SpikingLayer(DenseSynapses(), torch.zeros(outputs, 4), neuron, RSBPRule(compiled=by_kernels))
+        found.append(layer(Signal(torch.zeros(9, 2, 4))))
+    assert torch.equal(found[0].values, found[1].values)
+    assert found[0].values.sum() == 2 * outputs * 3  # at steps 1, 4 and 7
+    assert found[0].packed is not None
+    assert torch.equal(found[0].packed.counts, found[1].values.sum(0))
 
 
 @NEEDS_KERNELS

@@ -70,17 +70,19 @@ def test_a_network_of_convolutions_and_pools_equals_the_plain_form(continuous: b
 
 def test_kernels_serve_for_it(monkeypatch: pytest.MonkeyPatch):
     called: list[str] = []
-    whole = shared.call
+    whole = compiled.KERNELS.call
 
-    def counted(name: str, *arguments: Any) -> None:
+    def counted(name: str, *arguments: Any, what: str) -> None:
         called.append(name)
-        whole(name, *arguments)
+        whole(name, *arguments, what=what)
 
-    monkeypatch.setattr(shared, "call", counted)
+    monkeypatch.setattr(compiled.KERNELS, "call", counted)
     for by_kernels, calls in ((True, 3), (False, 0)):
         called.clear()
         gradients(network(RSBPRule(compiled=by_kernels)), images(40, 2, 2, 9, 8), torch.tensor([3, 1]))
-        assert called == ["shared_forward"] * calls + ["shared_sums"] * calls
+        by_shape = [each for each in called if each.startswith("shared")]
+        assert by_shape == ["shared_forward"] * calls + ["shared_sums"] * calls
+        assert by_kernels or not called
 
 
 def test_kernels_of_every_processor_give_the_same_numbers():
@@ -165,6 +167,15 @@ def test_pools_of_any_window_equal_the_plain_form(window: int, continuous: bool)
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
+def test_pools_that_fire_without_input_do_so_wherever_nothing_comes():
+    found = []
+    for by_kernels in (True, False):
+        pool = SpikingPool(2, RSBPNeuron(0.5, slack=1.0), RSBPRule(compiled=by_kernels))
+        found.append(pool(Signal(torch.zeros(9, 2, 3, 5, 4))).values)
+    assert torch.equal(*found)
+    assert found[0].sum() == 2 * 3 * 2 * 2 * 3  # of every pool at steps 1, 4 and 7
+
+
 @pytest.mark.parametrize("steps", [1, 2, 7, 60])
 @pytest.mark.parametrize(
     ("tau_membrane", "tau_synapse", "period"),
@@ -179,7 +190,10 @@ def test_responses_are_the_plain_form_for_any_trains(steps, tau_membrane, tau_sy
     z = torch.rand(2, 3, 5, 5, generator=source(), dtype=torch.float64)
     links = shared.pool_map((3, 5, 5), 1)
     for form, continuous in ((RSBPNeuron.responses, False), (continuous_responses, True)):
-        _, below = shared.sums(neuron, values, None, links, trains, (None, z), continuous=continuous)
+        fired = compiled.pack(trains)
+        assert fired is not None
+        received = compiled.Received.of(values)
+        _, below = shared.sums(neuron, received, None, links, fired, (None, z), continuous=continuous)
         expected = (form(neuron, trains) * values).sum(0) * z
         torch.testing.assert_close(below, expected, rtol=1e-9, atol=1e-11)
 

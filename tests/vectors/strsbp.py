@@ -205,7 +205,8 @@ class Case:
     def check_output(self, layer: SpikingLayer, spikes: Tensor) -> list[Result]:
         """The factor of inhibition, and the forced trains."""
         trains, wanted = self.forced(spikes)
-        factor = layer.inhibition_factor(spikes, layer.neuron.responses(spikes), wanted)
+        psp = spike_psp(layer.neuron.responses(spikes), spikes)
+        factor = layer.inhibition_factor(spikes.sum(0), psp, wanted)
         return [
             self.compare("lateral_factor", torch.as_tensor(factor).to(spikes).expand_as(spikes[0])),
             self.identical("spikes_out_bwd", trains),

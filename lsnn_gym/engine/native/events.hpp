@@ -56,12 +56,24 @@ inline void each_not_zero(const T* at, int64_t width, F f) {
         if (at[start] != 0) f(start);
 }
 
+// How many words hold a bit for each of so many neurons.
+inline int64_t words_of(int64_t neurons) { return (neurons + kStretch - 1) / kStretch; }
+
+// Call f(i) for all bits that are 1.
+template <class F>
+inline void each_bit(const uint64_t* word, int64_t words, F f) {
+    for (int64_t w = 0; w < words; ++w)
+        for (uint64_t bits = word[w]; bits; bits &= bits - 1) f(w * kStretch + __builtin_ctzll(bits));
+}
+
 // What is not 0 in each of some rows, row after row.
 template <class T>
 struct Events {
     std::vector<int64_t> first;  // where each row's begin, and how many there are
     std::vector<int32_t> place;
     std::vector<T> value;
+
+    Events() = default;
 
     // `rows` rows of `width` numbers, `stride` from one to the next.
     Events(const T* at, int64_t rows, int64_t width, int64_t stride) : first(rows + 1) {
@@ -80,7 +92,22 @@ struct Events {
         first[rows] = count;
     }
 
-    // The same, column by column; places are rows then.
+    // `rows` rows of so many words side by side, a bit for each spike.
+    Events(const uint64_t* bits, int64_t rows, int64_t words) : first(rows + 1) {
+        int64_t count = 0;
+        for (int64_t r = 0; r < rows; ++r) {
+            first[r] = count;
+            for (int64_t w = 0; w < words; ++w) count += __builtin_popcountll(bits[r * words + w]);
+        }
+        first[rows] = count;
+        place.resize(count);
+        value.assign(count, T(1));
+        int32_t* next = place.data();
+        for (int64_t r = 0; r < rows; ++r)
+            each_bit(bits + r * words, words, [&](int64_t i) { *next++ = static_cast<int32_t>(i); });
+    }
+
+    // The same as other rows, column by column; places are rows then.
     Events(const Events& rows, int64_t columns) : first(columns + 1), place(rows.count()), value(rows.count()) {
         const int64_t number = static_cast<int64_t>(rows.first.size()) - 1;
         for (int64_t k = 0; k < rows.count(); ++k) ++first[rows.place[k] + 1];

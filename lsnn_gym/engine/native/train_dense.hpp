@@ -1,4 +1,5 @@
-// The kernels of trains.hpp for layers whose neurons see all inputs, each by a weight of its own.
+// The kernels of trains.hpp for layers whose neurons see all inputs, each by a weight of its own. Neurons are taken a
+// word at a time, so that what is kept of them step by step stays near.
 #pragma once
 
 #include "train_events.hpp"
@@ -7,112 +8,183 @@ namespace trains {
 namespace LSNN_ISA {
 namespace {
 
+// gather_block of up to a word of neurons.
 template <class T>
-void forward(const Layer<T>& layer, T* spikes, int64_t sample) {
-    const int64_t n = layer.neurons, m = layer.inputs, steps = layer.steps;
-    // Of all steps, for what came in does not depend on what the neurons do; not cleared before.
-    const std::unique_ptr<T[]> drives(new T[std::max<int64_t>(steps - 1, 0) * n]);
-    const Events<T> arrivals(layer.values + sample * m, steps - 1, m, layer.batch * m);
-    each_block<T>(n, [&](int64_t from, int64_t width) {
-        for (int64_t t = 0; t < steps - 1; ++t) {
-            const int64_t first = arrivals.first[t];
-            gather_block(drives.get() + t * n + from, layer.weight + from, n, arrivals.place.data() + first, arrivals.value.data() + first,
-                         arrivals.first[t + 1] - first, width);
-        }
+inline void gather_word(T* sum, const T* base, int64_t stride, const int32_t* place, const T* value, int64_t count,
+                        int64_t width) {
+    each_block<T>(width, [&](int64_t from, int64_t part) {
+        gather_block(sum + from, base + from, stride, place, value, count, part);
     });
-    Membranes<T> membranes(layer, n);
-    std::fill_n(spikes + sample * n, n, T(0));
+}
+
+// What comes to the neurons of a word from the spikes of one step.
+template <class T>
+inline void drive_word(const Layer<T>& layer, const Events<T>& arrivals, int64_t step, int64_t word, T* drive) {
+    const int64_t from = word * kStretch, first = arrivals.first[step];
+    gather_word(drive, layer.weight + from, layer.neurons, arrivals.place.data() + first, arrivals.value.data() + first,
+                arrivals.first[step + 1] - first, std::min(kStretch, layer.neurons - from));
+}
+
+template <class T>
+void forward_apart(const Layer<T>& layer, const Events<T>& arrivals, uint64_t* bits, T* counts) {
+    const int64_t n = layer.neurons, words = words_of(n);
+    for (int64_t w = 0; w < words; ++w) {
+        const uint64_t neurons = neurons_of_word(w, n);
+        Membranes<T> membranes(layer, kStretch);
+        T drive[kStretch] = {}, now[kStretch], count[kStretch] = {};
+        bits[w] = 0;
+        for (int64_t t = 1; t < layer.steps; ++t) {
+            drive_word(layer, arrivals, t - 1, w, drive);
+            membranes.advance(drive, now);
+            bits[t * words + w] = not_zero(now) & neurons;
+            for (int64_t j = 0; j < kStretch; ++j) count[j] += now[j];
+        }
+        std::copy_n(count, std::min(kStretch, n - w * kStretch), counts + w * kStretch);
+    }
+}
+
+template <class T>
+void forward_linked(const Layer<T>& layer, const Events<T>& arrivals, uint64_t* bits, T* counts) {
+    const int64_t n = layer.neurons, words = words_of(n), lanes = words * kStretch, steps = layer.steps;
+    // Of all steps, for what came in does not depend on what the neurons do.
+    const std::unique_ptr<T[]> drives(new T[std::max<int64_t>(steps - 1, 0) * lanes]);
+    for (int64_t w = 0; w < words; ++w) {
+        for (int64_t t = 0; t < steps - 1; ++t) {
+            T* drive = drives.get() + t * lanes + w * kStretch;
+            drive_word(layer, arrivals, t, w, drive);
+            if (w + 1 == words) std::fill(drive + n - w * kStretch, drive + kStretch, T(0));
+        }
+    }
+    Membranes<T> membranes(layer, lanes);
+    std::vector<T> now(lanes), count(lanes, 0);
+    std::fill_n(bits, words, 0);
     for (int64_t t = 1; t < steps; ++t) {
-        T* __restrict drive = drives.get() + (t - 1) * n;
-        T* __restrict now = spikes + (t * layer.batch + sample) * n;
-        const T* before = now - layer.batch * n;
-        if (layer.first) {
-            for (int64_t p = 0; p < n; ++p) {
-                if (before[p] == 0) continue;
-                for (int64_t k = layer.first[p]; k < layer.first[p + 1]; ++k) drive[layer.post[k]] += layer.within[k];
-            }
-        }
-        membranes.advance(drive, now);
+        T* __restrict drive = drives.get() + (t - 1) * lanes;
+        each_bit(bits + (t - 1) * words, words, [&](int64_t p) {
+            for (int64_t k = layer.first[p]; k < layer.first[p + 1]; ++k) drive[layer.post[k]] += layer.within[k];
+        });
+        membranes.advance(drive, now.data());
+        for (int64_t w = 0; w < words; ++w)
+            bits[t * words + w] = not_zero(now.data() + w * kStretch) & neurons_of_word(w, n);
+        for (int64_t o = 0; o < lanes; ++o) count[o] += now[o];
+    }
+    std::copy_n(count.data(), n, counts);
+}
+
+template <class T>
+void forward(const Layer<T>& layer, const Fired<T>& fired, int64_t sample) {
+    const Events<T> arrivals = received(layer, sample, layer.steps - 1);
+    uint64_t* bits = fired.bits + sample * layer.steps * words_of(layer.neurons);
+    T* counts = fired.counts + sample * layer.neurons;
+    if (layer.first) {
+        forward_linked(layer, arrivals, bits, counts);
+    } else {
+        forward_apart(layer, arrivals, bits, counts);
+    }
+    write_spikes(layer, fired, sample);
+}
+
+// H [T, 64] of a word of neurons.
+template <class T>
+void word_responses(const Layer<T>& layer, const uint64_t* fired, int64_t sample, int64_t word, T* found) {
+    const int64_t words = words_of(layer.neurons);
+    const uint64_t* bits = fired + sample * layer.steps * words + word;
+    Responses<T> states(layer, kStretch);
+    for (int64_t t = layer.steps - 1; t >= 0; --t) {
+        uint64_t refractory = 0;
+        for (int64_t lag = 1; lag <= std::min(layer.refractory_period, t); ++lag) refractory |= bits[(t - lag) * words];
+        states.step_back([&](auto f) { each_bit(bits + t * words, 1, f); }, [&](auto f) { each_bit(&refractory, 1, f); },
+                         found + t * kStretch);
     }
 }
 
 template <class T>
-void responses(const Layer<T>& layer, const T* spikes, T* found, int64_t sample) {
-    const int64_t n = layer.neurons, steps = layer.steps;
-    Responses<T> states(layer, n);
-    std::vector<T> refractory(n);
-    const auto at = [&](int64_t t) { return spikes + (t * layer.batch + sample) * n; };
-    for (int64_t t = steps - 1; t >= 0; --t) {
-        T* __restrict now = found + (sample * steps + t) * n;
-        const T* __restrict fired = at(t);
-        std::fill(refractory.begin(), refractory.end(), T(0));
-        for (int64_t lag = 1; lag <= std::min(layer.refractory_period, t); ++lag) {
-            const T* before = at(t - lag);
-            for (int64_t o = 0; o < n; ++o) refractory[o] += before[o];
-        }
-        states.step_back(fired, refractory.data(), now);
+void responses(const Layer<T>& layer, const uint64_t* fired, T* found, int64_t sample) {
+    const int64_t n = layer.neurons;
+    const std::unique_ptr<T[]> of_word(new T[layer.steps * kStretch]);
+    for (int64_t w = 0; w < words_of(n); ++w) {
+        word_responses(layer, fired, sample, w, of_word.get());
+        for (int64_t t = 0; t < layer.steps; ++t)
+            std::copy_n(of_word.get() + t * kStretch, std::min(kStretch, n - w * kStretch),
+                        found + (sample * layer.steps + t) * n + w * kStretch);
     }
 }
 
-// Of the inputs from `from` to before `to`, in all samples.
+// Of a word of neurons and one sample. `found` is their H, `arrivals` what came in, input by input.
 template <class T>
-void sums(const Layer<T>& layer, const Sums<T>& s, int64_t from, int64_t to) {
-    const int64_t n = layer.neurons, steps = layer.steps, m = layer.inputs;
-    T psp[kParts * kLanes<T>];
-    if (s.by_weight) std::fill(s.by_weight + from * n, s.by_weight + to * n, T(0));
+void word_sums(const Layer<T>& layer, const Sums<T>& s, int64_t sample, int64_t word, const Events<T>& arrivals,
+               const T* found) {
+    const int64_t n = layer.neurons, m = layer.inputs, o = word * kStretch, width = std::min(kStretch, n - o);
+    T psp[kStretch];
+    T* below = s.of_below ? s.below + (word * layer.batch + sample) * m : nullptr;
+    const T* of_weight = s.by_weight ? s.of_weight + sample * n + o : nullptr;
+    const T* of_below = below ? s.of_below + sample * n + o : nullptr;
+    const T* of_silent = below ? s.of_silent + sample * n + o : nullptr;
+    for (int64_t i = 0; i < m; ++i) {
+        const int64_t first = arrivals.first[i], count = arrivals.first[i + 1] - first;
+        const T* weight = layer.weight + i * n + o;
+        if (!count) {
+            if (below)
+                below[i] = static_cast<T>(s.silent_ratio) * total<T>(width, [&](int64_t j) { return of_below[j] * weight[j]; });
+            continue;
+        }
+        const T* value = arrivals.value.data() + first;
+        gather_word(psp, found, kStretch, arrivals.place.data() + first, value, count, kStretch);
+        if (of_weight) {
+            T* by_weight = s.by_weight + i * n + o;
+            for (int64_t j = 0; j < width; ++j) by_weight[j] += of_weight[j] * psp[j];
+        }
+        if (!below) continue;
+        T spikes = 0;
+        for (int64_t k = 0; k < count; ++k) spikes += value[k];
+        const T share = 1 / spikes;
+        below[i] = total<T>(width, [&](int64_t j) { return (of_below[j] * psp[j] * share + of_silent[j]) * weight[j]; });
+    }
+}
+
+// Of some words of neurons, in all samples.
+template <class T>
+void sums(const Layer<T>& layer, const Sums<T>& s, int64_t first_word, int64_t last_word) {
+    const int64_t n = layer.neurons, m = layer.inputs;
     const auto is_right = [&](const T* errors, int64_t b) {  // or nothing is asked for
         return !errors || std::all_of(errors + b * n, errors + (b + 1) * n, [](T each) { return each == 0; });
     };
+    std::vector<int64_t> wrong;
+    std::vector<Events<T>> arrivals;
     for (int64_t b = 0; b < layer.batch; ++b) {
-        if (is_right(s.by_weight ? s.of_weight : nullptr, b) && is_right(s.of_below, b)) {
-            if (s.of_below) std::fill(s.below + b * m + from, s.below + b * m + to, T(0));
-            continue;
+        if (is_right(s.by_weight ? s.of_weight : nullptr, b) && is_right(s.of_below, b)) continue;
+        wrong.push_back(b);
+        arrivals.emplace_back(received(layer, b, layer.steps), m);
+    }
+    const std::unique_ptr<T[]> found(new T[layer.steps * kStretch]);
+    for (int64_t w = first_word; w < last_word; ++w) {
+        const int64_t o = w * kStretch, width = std::min(kStretch, n - o);
+        if (s.of_below) std::fill_n(s.below + w * layer.batch * m, layer.batch * m, T(0));
+        for (int64_t i = 0; s.by_weight && i < m; ++i) std::fill_n(s.by_weight + i * n + o, width, T(0));
+        for (size_t k = 0; k < wrong.size(); ++k) {
+            word_responses(layer, s.fired, wrong[k], w, found.get());
+            word_sums(layer, s, wrong[k], w, arrivals[k], found.get());
         }
-        const Events<T> arrivals(Events<T>(layer.values + b * m + from, steps, to - from, layer.batch * m), to - from);
-        T* below = s.of_below ? s.below + b * m : nullptr;
-        if (below) std::fill(below + from, below + to, T(0));
-        each_block<T>(n, [&](int64_t o, int64_t width) {
-            const T* responses = s.responses + b * steps * n + o;
-            const T* of_weight = s.by_weight ? s.of_weight + b * n + o : nullptr;
-            const T* of_below = below ? s.of_below + b * n + o : nullptr;
-            const T* of_silent = below ? s.of_silent + b * n + o : nullptr;
-            for (int64_t i = from; i < to; ++i) {
-                const int64_t first = arrivals.first[i - from], count = arrivals.first[i - from + 1] - first;
-                const T* weight = layer.weight + i * n + o;
-                if (!count) {
-                    if (below)
-                        below[i] += static_cast<T>(s.silent_ratio) *
-                                    total<T>(width, [&](int64_t j) { return of_below[j] * weight[j]; });
-                    continue;
-                }
-                gather_block(psp, responses, n, arrivals.place.data() + first, arrivals.value.data() + first, count, width);
-                if (of_weight) {
-                    T* by_weight = s.by_weight + i * n + o;
-                    for (int64_t j = 0; j < width; ++j) by_weight[j] += of_weight[j] * psp[j];
-                }
-                if (!below) continue;
-                T spikes = 0;
-                for (int64_t k = 0; k < count; ++k) spikes += arrivals.value[first + k];
-                const T share = 1 / spikes;
-                below[i] += total<T>(
-                    width, [&](int64_t j) { return (of_below[j] * psp[j] * share + of_silent[j]) * weight[j]; });
-            }
-        });
     }
 }
 
-// S-PSPs of the synapses within the layer, `psp` [B, K].
 template <class T>
-void within(const Layer<T>& layer, const T* spikes, const T* responses, T* psp, int64_t sample) {
-    const int64_t n = layer.neurons, steps = layer.steps;
-    const Events<T> by_neuron(Events<T>(spikes + sample * n, steps, n, layer.batch * n), n);
-    T* found = psp + sample * layer.first[n];
-    for (int64_t p = 0; p < n; ++p) {
-        for (int64_t k = layer.first[p]; k < layer.first[p + 1]; ++k) {
-            const T* of_post = responses + sample * steps * n + layer.post[k];
-            T sum = 0;
-            for (int64_t e = by_neuron.first[p]; e < by_neuron.first[p + 1]; ++e) sum += of_post[by_neuron.place[e] * n];
-            found[k] = sum;
+void within(const Layer<T>& layer, const uint64_t* fired, T* psp, int64_t sample) {
+    const int64_t n = layer.neurons, steps = layer.steps, words = words_of(n);
+    const Events<T> by_neuron(Events<T>(fired + sample * steps * words, steps, words), n);
+    const std::unique_ptr<T[]> found(new T[steps * kStretch]);
+    std::vector<int64_t> next(layer.first, layer.first + n);  // of each neuron, its first synapse to this word or later
+    T of_word[kStretch];
+    for (int64_t w = 0; w < words; ++w) {
+        word_responses(layer, fired, sample, w, found.get());
+        for (int64_t p = 0; p < n; ++p) {
+            const int64_t last = layer.first[p + 1], end = (w + 1) * kStretch;
+            if (next[p] == last || layer.post[next[p]] >= end) continue;
+            const int64_t first = by_neuron.first[p];
+            gather_word(of_word, found.get(), kStretch, by_neuron.place.data() + first, by_neuron.value.data() + first,
+                        by_neuron.first[p + 1] - first, kStretch);
+            for (; next[p] < last && layer.post[next[p]] < end; ++next[p])
+                psp[sample * layer.first[n] + next[p]] = of_word[layer.post[next[p]] - w * kStretch];
         }
     }
 }

@@ -21,52 +21,121 @@ inline void add_row(T* sum, const T* row, T value, int64_t lanes) {
         *reinterpret_cast<Vec<T>*>(sum + j) += value * *reinterpret_cast<const Vec<T>*>(row + j);
 }
 
-template <class T>
-void shared_forward(const Shared<T>& shared, T* spikes, int64_t sample) {
-    const Layer<T>& layer = shared.layer;
-    const int64_t n = layer.neurons, m = layer.inputs, steps = layer.steps, lanes = shared.lanes;
-    const int64_t inside = shared.places * lanes;
-    const Events<T> arrivals(layer.values + sample * m, steps - 1, m, layer.batch * m);
-    Membranes<T> membranes(layer, inside);
-    const uint32_t stride = static_cast<uint32_t>(lanes);
-    std::vector<T> drive(inside), fired(inside);
-    std::fill_n(spikes + sample * n, n, T(0));
-    for (int64_t t = 1; t < steps; ++t) {
-        std::fill(drive.begin(), drive.end(), T(0));
-        for (int64_t e = arrivals.first[t - 1]; e < arrivals.first[t]; ++e) {
-            const int64_t i = arrivals.place[e];
-            for (int64_t k = shared.first[i]; k < shared.first[i + 1]; ++k)
-                add_row(drive.data() + shared.place[k] * lanes, layer.weight + shared.row[k] * lanes, arrivals.value[e], lanes);
+// Those of some places that are not left out, one after another: each place's number among them, or -1.
+class Chosen {
+  public:
+    explicit Chosen(int64_t places) : number_(places, -1) {}
+
+    // Choose a place, if it is not yet chosen; `finish` numbers them.
+    void add(int64_t place) { number_[place] = 0; }
+
+    void finish() {
+        for (size_t p = 0; p < number_.size(); ++p) {
+            if (number_[p] < 0) continue;
+            number_[p] = static_cast<int32_t>(places_.size());
+            places_.push_back(static_cast<int32_t>(p));
         }
-        membranes.advance(drive.data(), fired.data());
-        T* now = spikes + (t * layer.batch + sample) * n;
-        std::fill_n(now, n, T(0));
-        each_not_zero(fired.data(), inside, [&](int64_t o) {
-            const uint32_t place = static_cast<uint32_t>(o) / stride, neuron = static_cast<uint32_t>(o) - place * stride;
-            if (neuron < shared.width) now[neuron * shared.places + place] = T(1);
-        });
+    }
+
+    int64_t number(int64_t place) const { return number_[place]; }
+    int64_t place(int64_t number) const { return places_[number]; }
+    int64_t count() const { return static_cast<int64_t>(places_.size()); }
+
+  private:
+    std::vector<int32_t> number_, places_;
+};
+
+// The places that some spike comes to, given what came in, input by input; all of them, if neurons may fire without any.
+template <class T>
+Chosen reached(const Shared<T>& shared, const Events<T>& arrivals) {
+    Chosen chosen(shared.places);
+    for (int64_t p = 0; shared.layer.bound < 0 && p < shared.places; ++p) chosen.add(p);
+    for (int64_t i = 0; i < shared.layer.inputs; ++i) {
+        if (arrivals.first[i] == arrivals.first[i + 1]) continue;
+        for (int64_t k = shared.first[i]; k < shared.first[i + 1]; ++k) chosen.add(shared.place[k]);
+    }
+    chosen.finish();
+    return chosen;
+}
+
+// How many places are taken at a time, so that what is kept of them step by step stays near: about a word of neurons.
+template <class T>
+int64_t group_of(const Shared<T>& shared) {
+    return std::max<int64_t>(1, kStretch / shared.lanes);
+}
+
+// Add what comes to the neurons of a place to `drive` [T - 1, lanes], `stride` apart from step to step.
+template <class T>
+void drive_place(const Shared<T>& shared, const Events<T>& arrivals, int64_t place, T* drive, int64_t stride) {
+    for (int64_t k = shared.place_first[place]; k < shared.place_first[place + 1]; ++k) {
+        const int64_t i = shared.input[k];
+        const T* row = shared.layer.weight + shared.input_row[k] * shared.lanes;
+        for (int64_t e = arrivals.first[i]; e < arrivals.first[i + 1]; ++e)
+            add_row(drive + arrivals.place[e] * stride, row, arrivals.value[e], shared.lanes);
     }
 }
 
-// What the neurons of a layer fired, those places left out whose neurons were silent: nothing responds there.
 template <class T>
-struct Fired {
-    std::vector<int32_t> active;  // each place's number among those that are not left out, or -1
-    int64_t inside = 0;           // how many neurons those have, with what fills their vectors
-    Events<T> spikes;
+void shared_forward(const Shared<T>& shared, const Fired<T>& fired, int64_t sample) {
+    const Layer<T>& layer = shared.layer;
+    const int64_t n = layer.neurons, steps = layer.steps, lanes = shared.lanes, words = words_of(n);
+    const Events<T> arrivals(received(layer, sample, steps - 1), layer.inputs);
+    const Chosen chosen = reached(shared, arrivals);
+    const int64_t group = group_of(shared), inside = group * lanes;
+    const std::unique_ptr<T[]> drive(new T[(steps - 1) * inside]);
+    std::vector<T> now(words_of(inside) * kStretch, 0);
+    std::vector<int32_t> neuron(inside);  // its number in the layer, or -1 of what only fills a vector
+    uint64_t* bits = fired.bits + sample * steps * words;
+    T* counts = fired.counts + sample * n;
+    std::fill_n(bits, steps * words, 0);
+    std::fill_n(counts, n, T(0));
+    for (int64_t begin = 0; begin < chosen.count(); begin += group) {
+        const int64_t end = std::min(begin + group, chosen.count());
+        std::fill_n(drive.get(), (steps - 1) * inside, T(0));
+        std::fill(neuron.begin(), neuron.end(), -1);
+        for (int64_t k = begin; k < end; ++k) {
+            const int64_t place = chosen.place(k), at = (k - begin) * lanes;
+            drive_place(shared, arrivals, place, drive.get() + at, inside);
+            for (int64_t j = 0; j < shared.width; ++j) neuron[at + j] = static_cast<int32_t>(j * shared.places + place);
+        }
+        Membranes<T> membranes(layer, inside);
+        for (int64_t t = 1; t < steps; ++t) {
+            membranes.advance(drive.get() + (t - 1) * inside, now.data());
+            each_not_zero(now.data(), static_cast<int64_t>(now.size()), [&](int64_t o) {
+                if (neuron[o] < 0) return;
+                bits[t * words + neuron[o] / kStretch] |= uint64_t(1) << (neuron[o] % kStretch);
+                counts[neuron[o]] += 1;
+            });
+        }
+    }
+    write_spikes(layer, fired, sample);
+}
 
-    Fired(const Shared<T>& shared, const T* at, int64_t sample)
-        : active(shared.places, -1),
-          spikes(at + sample * shared.layer.neurons, shared.layer.steps, shared.layer.neurons,
-                 shared.layer.batch * shared.layer.neurons) {
-        const int32_t places = static_cast<int32_t>(shared.places), lanes = static_cast<int32_t>(shared.lanes);
-        for (int64_t e = 0; e < spikes.count(); ++e) active[spikes.place[e] % places] = 0;
-        int32_t count = 0;
-        for (int32_t& each : active)
-            if (each == 0) each = count++;
-        inside = count * static_cast<int64_t>(lanes);
-        for (int64_t e = 0; e < spikes.count(); ++e)
-            spikes.place[e] = active[spikes.place[e] % places] * lanes + spikes.place[e] / places;
+// What the neurons of a layer fired, some places at a time; those are left out whose neurons were silent, for nothing
+// responds there.
+template <class T>
+struct Groups {
+    Chosen chosen;
+    int64_t places;                 // of a group
+    std::vector<Events<T>> spikes;  // of each group, step by step; neurons are numbered within it, `lanes` a place
+
+    Groups(const Shared<T>& shared, const uint64_t* bits)
+        : chosen(shared.places), places(group_of(shared)) {
+        const int64_t steps = shared.layer.steps;
+        const Events<T> all(bits, steps, words_of(shared.layer.neurons));
+        const int32_t in_layer = static_cast<int32_t>(shared.places), lanes = static_cast<int32_t>(shared.lanes);
+        for (int64_t e = 0; e < all.count(); ++e) chosen.add(all.place[e] % in_layer);
+        chosen.finish();
+        spikes.resize((chosen.count() + places - 1) / places);
+        for (Events<T>& each : spikes) each.first.assign(steps + 1, 0);
+        for (int64_t t = 0; t < steps; ++t) {
+            for (int64_t e = all.first[t]; e < all.first[t + 1]; ++e) {
+                const int64_t number = chosen.number(all.place[e] % in_layer);
+                Events<T>& group = spikes[number / places];
+                group.place.push_back(static_cast<int32_t>(number % places) * lanes + all.place[e] / in_layer);
+            }
+            for (Events<T>& each : spikes) each.first[t + 1] = static_cast<int64_t>(each.place.size());
+        }
     }
 };
 
@@ -74,17 +143,14 @@ struct Fired {
 template <class T>
 void shared_responses(const Shared<T>& shared, const Events<T>& fired, int64_t inside, T* found) {
     Responses<T> states(shared.layer, inside);
-    std::vector<T> spikes(inside, 0), refractory(inside, 0);
-    const auto mark = [&](std::vector<T>& flags, int64_t from, int64_t to, T value) {
-        for (int64_t e = fired.first[from]; e < fired.first[to]; ++e) flags[fired.place[e]] = value;
-    };
     for (int64_t t = shared.layer.steps - 1; t >= 0; --t) {
         const int64_t earliest = std::max<int64_t>(t - shared.layer.refractory_period, 0);
-        mark(spikes, t, t + 1, 1);
-        mark(refractory, earliest, t, 1);
-        states.step_back(spikes.data(), refractory.data(), found + t * inside);
-        mark(spikes, t, t + 1, 0);
-        mark(refractory, earliest, t, 0);
+        const auto between = [&](int64_t from, int64_t to) {
+            return [&fired, from, to](auto f) {
+                for (int64_t e = fired.first[from]; e < fired.first[to]; ++e) f(fired.place[e]);
+            };
+        };
+        states.step_back(between(t, t + 1), between(earliest, t), found + t * inside);
     }
 }
 
@@ -125,19 +191,41 @@ class Changes {
     std::vector<Change> unsorted_, sorted_;
 };
 
-// H [T, inside] of the S-PSP of continuous time (see rules/st_rsbp/continuous.py). Backwards from a spike, with t
-// steps gone since its refractory period, it is a difference of two exponentials until t = s, and from there on fades
-// like the faster one; after `furthest` steps it ends. No two spikes of a neuron have theirs grow at a time.
-template <class T>
-void continuous_responses(const Shared<T>& shared, const Events<T>& fired, int64_t furthest, int64_t inside, T* found) {
-    const int64_t steps = shared.layer.steps, period = shared.layer.refractory_period;
-    const double slow = std::exp(-1 / shared.tau_membrane), fast = std::exp(-1 / shared.layer.tau_synapse);
-    const double height = 1 / (1 - shared.layer.tau_synapse / shared.tau_membrane);
-    const int64_t below = std::max<int64_t>(period, 1), last = furthest - period;  // s is at least -below, t at most last
-    std::vector<double> shape(steps + below), fade(furthest + below + 2);
-    for (int64_t s = -below; s < steps; ++s) shape[s + below] = height * (std::pow(slow, s) - std::pow(fast, s));
-    for (size_t k = 0; k < fade.size(); ++k) fade[k] = std::pow(fast, k);
+// The S-PSP of continuous time (see rules/st_rsbp/continuous.py), by steps.
+class Continuous {
+  public:
+    template <class T>
+    Continuous(const Shared<T>& shared, int64_t furthest)
+        : slow(std::exp(-1 / shared.tau_membrane)),
+          fast(std::exp(-1 / shared.layer.tau_synapse)),
+          height(1 / (1 - shared.layer.tau_synapse / shared.tau_membrane)),
+          furthest(furthest),
+          below_(std::max<int64_t>(shared.layer.refractory_period, 1)),  // s is at least -below
+          shape_(shared.layer.steps + below_),
+          fade_(std::max<int64_t>(furthest, 0) + below_ + 2) {
+        for (int64_t s = -below_; s < shared.layer.steps; ++s)
+            shape_[s + below_] = height * (std::pow(slow, s) - std::pow(fast, s));
+        for (size_t k = 0; k < fade_.size(); ++k) fade_[k] = std::pow(fast, k);
+    }
 
+    double shape(int64_t s) const { return shape_[s + below_]; }
+    double fade(int64_t steps) const { return fade_[steps]; }
+
+    const double slow, fast, height;
+    const int64_t furthest;
+
+  private:
+    int64_t below_;
+    std::vector<double> shape_, fade_;
+};
+
+// H [T, inside] of that S-PSP. Backwards from a spike, with t steps gone since its refractory period, it is a
+// difference of two exponentials until t = s, and from there on fades like the faster one; after `furthest` steps it
+// ends. No two spikes of a neuron have theirs grow at a time.
+template <class T>
+void continuous_responses(const Shared<T>& shared, const Continuous& form, const Events<T>& fired, int64_t inside, T* found) {
+    const int64_t steps = shared.layer.steps, period = shared.layer.refractory_period;
+    const int64_t furthest = form.furthest, last = furthest - period;  // t is at most last
     Changes<T> ends(steps), begins(steps);
     std::vector<int32_t> before(inside, -1);
     for (int64_t f = 0; f < steps; ++f) {
@@ -146,9 +234,9 @@ void continuous_responses(const Shared<T>& shared, const Events<T>& fired, int64
             const int64_t s = before[o] < 0 ? f - 1 : f - before[o] - period;
             before[o] = static_cast<int32_t>(f);
             if (f < period || last < 0) continue;
-            const double reached = shape[s + below];
+            const double reached = form.shape(s);
             if (s <= 0) {
-                begins.add(f - period, o, Changes<T>::kFades, static_cast<T>(reached * fade[-s]));
+                begins.add(f - period, o, Changes<T>::kFades, static_cast<T>(reached * form.fade(-s)));
             } else {
                 begins.add(f - period, o, Changes<T>::kGrows, 0);
             }
@@ -157,7 +245,7 @@ void continuous_responses(const Shared<T>& shared, const Events<T>& fired, int64
                 continue;
             }
             if (s > 0) ends.add(f - period - s, o, Changes<T>::kStops, static_cast<T>(reached));
-            ends.add(f - furthest - 1, o, Changes<T>::kFades, static_cast<T>(-reached * fade[last + 1 - s]));
+            ends.add(f - furthest - 1, o, Changes<T>::kFades, static_cast<T>(-reached * form.fade(last + 1 - s)));
         }
     }
     ends.sort();
@@ -165,7 +253,7 @@ void continuous_responses(const Shared<T>& shared, const Events<T>& fired, int64
 
     std::vector<T> memory(3 * inside, 0);
     T *__restrict high = memory.data(), *__restrict low = high + inside, *__restrict fading = low + inside;
-    const T keep_high = static_cast<T>(slow), keep_low = static_cast<T>(fast), unit = static_cast<T>(height);
+    const T keep_high = static_cast<T>(form.slow), keep_low = static_cast<T>(form.fast), unit = static_cast<T>(form.height);
     const auto change = [&](const typename Changes<T>::Change& each) {
         fading[each.neuron] += each.amount;
         if (each.kind != Changes<T>::kFades)
@@ -181,6 +269,28 @@ void continuous_responses(const Shared<T>& shared, const Events<T>& fired, int64
             low[o] *= keep_low;
             fading[o] *= keep_low;
         }
+    }
+}
+
+// Of the neurons of one place, whose H `found` [T, lanes] is `stride` apart from step to step; factors are those of the
+// place [lanes], sums those of the sample.
+template <class T>
+void place_sums(const Shared<T>& shared, const Events<T>& arrivals, int64_t place, const T* found, int64_t stride,
+                const T* of_weight, const T* of_below, T* by_weight, T* below) {
+    const int64_t lanes = shared.lanes;
+    T psp[kParts * kLanes<T>];
+    for (int64_t k = shared.place_first[place]; k < shared.place_first[place + 1]; ++k) {
+        const int64_t i = shared.input[k], begin = arrivals.first[i], count = arrivals.first[i + 1] - begin;
+        if (!count) continue;
+        each_block<T>(lanes, [&](int64_t from, int64_t width) {
+            gather_block(psp, found + from, stride, arrivals.place.data() + begin, arrivals.value.data() + begin, count, width);
+            const int64_t by = shared.input_row[k] * lanes + from;
+            if (by_weight)
+                for (int64_t j = 0; j < width; ++j) by_weight[by + j] += of_weight[from + j] * psp[j];
+            if (!below) return;
+            const T *factor = of_below + from, *weight = shared.layer.weight + by;
+            below[i] += total<T>(width, [&](int64_t j) { return factor[j] * psp[j] * weight[j]; });
+        });
     }
 }
 
@@ -203,36 +313,23 @@ void shared_sums(const Shared<T>& shared, const SharedSums<T>& s, int64_t sample
     if (std::all_of(of_weight.begin(), of_weight.end(), is_zero) && std::all_of(of_below.begin(), of_below.end(), is_zero))
         return;  // a sample that was right
 
-    const Fired<T> fired(shared, s.spikes, sample);
-    const int64_t inside = fired.inside;
+    const Groups<T> groups(shared, s.fired + sample * layer.steps * words_of(n));
+    const Events<T> arrivals(received(layer, sample, layer.steps), m);
+    const Continuous form(shared, s.furthest);
+    const int64_t inside = groups.places * lanes;
     const std::unique_ptr<T[]> found(new T[layer.steps * inside]);
-    if (s.furthest < 0) {
-        shared_responses(shared, fired.spikes, inside, found.get());
-    } else {
-        continuous_responses(shared, fired.spikes, s.furthest, inside, found.get());
-    }
-
-    const Events<T> arrivals(Events<T>(layer.values + sample * m, layer.steps, m, layer.batch * m), m);
-    T psp[kParts * kLanes<T>];
-    for (int64_t i = 0; i < m; ++i) {
-        const int64_t begin = arrivals.first[i], count = arrivals.first[i + 1] - begin;
-        if (!count) continue;
-        for (int64_t k = shared.first[i]; k < shared.first[i + 1]; ++k) {
-            const int64_t active = fired.active[shared.place[k]];
-            if (active < 0) continue;
-            const int64_t to = shared.place[k] * lanes, by = shared.row[k] * lanes;
-            each_block<T>(lanes, [&](int64_t from, int64_t width) {
-                gather_block(psp, found.get() + active * lanes + from, inside, arrivals.place.data() + begin,
-                             arrivals.value.data() + begin, count, width);
-                if (by_weight) {
-                    const T* factor = of_weight.data() + to + from;
-                    T* sum = by_weight + by + from;
-                    for (int64_t j = 0; j < width; ++j) sum[j] += factor[j] * psp[j];
-                }
-                if (!below) return;
-                const T *factor = of_below.data() + to + from, *weight = layer.weight + by + from;
-                below[i] += total<T>(width, [&](int64_t j) { return factor[j] * psp[j] * weight[j]; });
-            });
+    for (size_t g = 0; g < groups.spikes.size(); ++g) {
+        if (s.furthest < 0) {
+            shared_responses(shared, groups.spikes[g], inside, found.get());
+        } else {
+            continuous_responses(shared, form, groups.spikes[g], inside, found.get());
+        }
+        const int64_t begin = g * groups.places, end = std::min(begin + groups.places, groups.chosen.count());
+        for (int64_t k = begin; k < end; ++k) {
+            const int64_t place = groups.chosen.place(k);
+            place_sums(shared, arrivals, place, found.get() + (k - begin) * lanes, inside,
+                       of_weight.empty() ? nullptr : of_weight.data() + place * lanes,
+                       of_below.empty() ? nullptr : of_below.data() + place * lanes, by_weight, below);
         }
     }
 }

@@ -103,53 +103,55 @@ bool solve(const double* divisor, const double* others, const int64_t* first, co
 }  // namespace trains
 
 // Each returns 0, or 1 where there was not enough memory.
-#define TRAINS_INTERFACE(T, suffix)                                                                                   \
-    TRAINS_EXPORT int trains_forward_##suffix(const trains::Layer<T>* layer, T* spikes, int64_t threads) {            \
-        const auto& kernels = trains::kernels<T>();                                                                   \
-        return !spread_work(layer->batch, threads, [&](int64_t b) { kernels.forward(*layer, spikes, b); });           \
-    }                                                                                                                 \
-    TRAINS_EXPORT int trains_responses_##suffix(const trains::Layer<T>* layer, const T* spikes, T* found,             \
-                                                int64_t threads) {                                                    \
-        const auto& kernels = trains::kernels<T>();                                                                   \
-        return !spread_work(layer->batch, threads,                                                                    \
-                               [&](int64_t b) { kernels.responses(*layer, spikes, found, b); });                      \
-    }                                                                                                                 \
-    TRAINS_EXPORT int trains_sums_##suffix(const trains::Layer<T>* layer, const trains::Sums<T>* sums,                \
-                                           int64_t threads) {                                                         \
-        const auto& kernels = trains::kernels<T>();                                                                   \
-        const int64_t parts = threads < 2 ? 1 : 4 * threads;                                                          \
-        return !spread_work(parts, threads, [&](int64_t k) {                                                          \
-            kernels.sums(*layer, *sums, layer->inputs * k / parts, layer->inputs * (k + 1) / parts);                  \
-        });                                                                                                           \
-    }                                                                                                                 \
-    TRAINS_EXPORT int trains_within_##suffix(const trains::Layer<T>* layer, const T* spikes, const T* responses,      \
-                                             T* psp, int64_t threads) {                                               \
-        const auto& kernels = trains::kernels<T>();                                                                   \
-        return !spread_work(layer->batch, threads,                                                                    \
-                               [&](int64_t b) { kernels.within(*layer, spikes, responses, psp, b); });                \
-    }
-
-#define TRAINS_SHARED_INTERFACE(T, suffix)                                                                             \
-    TRAINS_EXPORT int trains_shared_forward_##suffix(const trains::Shared<T>* shared, T* spikes, int64_t threads) {   \
-        const auto& kernels = trains::kernels<T>();                                                                   \
-        return !spread_work(shared->layer.batch, threads,                                                             \
-                               [&](int64_t b) { kernels.shared_forward(*shared, spikes, b); });                       \
-    }                                                                                                                 \
-    TRAINS_EXPORT int trains_shared_sums_##suffix(const trains::Shared<T>* shared, const trains::SharedSums<T>* sums, \
-                                                  int64_t threads) {                                                  \
-        const auto& kernels = trains::kernels<T>();                                                                   \
-        return !spread_work(shared->layer.batch, threads,                                                             \
-                               [&](int64_t b) { kernels.shared_sums(*shared, *sums, b); });                           \
+#define TRAINS_INTERFACE(T, suffix)                                                                                    \
+    TRAINS_EXPORT int trains_pack_##suffix(const trains::Fired<T>* fired, int64_t steps, int64_t batch,                \
+                                           int64_t neurons, uint8_t* are_spikes, int64_t threads) {                    \
+        const auto& kernels = trains::kernels<T>();                                                                    \
+        return !spread_work(batch, threads, [&](int64_t b) {                                                           \
+            are_spikes[b] = kernels.pack(*fired, steps, batch, neurons, b);                                            \
+        });                                                                                                            \
+    }                                                                                                                  \
+    TRAINS_EXPORT int trains_forward_##suffix(const trains::Layer<T>* layer, const trains::Fired<T>* fired,            \
+                                              int64_t threads) {                                                       \
+        const auto& kernels = trains::kernels<T>();                                                                    \
+        return !spread_work(layer->batch, threads, [&](int64_t b) { kernels.forward(*layer, *fired, b); });            \
+    }                                                                                                                  \
+    TRAINS_EXPORT int trains_responses_##suffix(const trains::Layer<T>* layer, const uint64_t* fired, T* found,        \
+                                                int64_t threads) {                                                     \
+        const auto& kernels = trains::kernels<T>();                                                                    \
+        return !spread_work(layer->batch, threads, [&](int64_t b) { kernels.responses(*layer, fired, found, b); });    \
+    }                                                                                                                  \
+    TRAINS_EXPORT int trains_sums_##suffix(const trains::Layer<T>* layer, const trains::Sums<T>* sums,                 \
+                                           int64_t threads) {                                                          \
+        const auto& kernels = trains::kernels<T>();                                                                    \
+        const int64_t words = (layer->neurons + 63) / 64, parts = std::max<int64_t>(1, std::min(threads, words));      \
+        return !spread_work(parts, threads, [&](int64_t k) {                                                           \
+            kernels.sums(*layer, *sums, words * k / parts, words * (k + 1) / parts);                                   \
+        });                                                                                                            \
+    }                                                                                                                  \
+    TRAINS_EXPORT int trains_within_##suffix(const trains::Layer<T>* layer, const uint64_t* fired, T* psp,             \
+                                             int64_t threads) {                                                        \
+        const auto& kernels = trains::kernels<T>();                                                                    \
+        return !spread_work(layer->batch, threads, [&](int64_t b) { kernels.within(*layer, fired, psp, b); });         \
+    }                                                                                                                  \
+    TRAINS_EXPORT int trains_shared_forward_##suffix(const trains::Shared<T>* shared, const trains::Fired<T>* fired,   \
+                                                     int64_t threads) {                                                \
+        const auto& kernels = trains::kernels<T>();                                                                    \
+        return !spread_work(shared->layer.batch, threads,                                                              \
+                            [&](int64_t b) { kernels.shared_forward(*shared, *fired, b); });                           \
+    }                                                                                                                  \
+    TRAINS_EXPORT int trains_shared_sums_##suffix(const trains::Shared<T>* shared, const trains::SharedSums<T>* sums,  \
+                                                  int64_t threads) {                                                   \
+        const auto& kernels = trains::kernels<T>();                                                                    \
+        return !spread_work(shared->layer.batch, threads, [&](int64_t b) { kernels.shared_sums(*shared, *sums, b); }); \
     }
 
 TRAINS_INTERFACE(float, float)
 TRAINS_INTERFACE(double, double)
-TRAINS_SHARED_INTERFACE(float, float)
-TRAINS_SHARED_INTERFACE(double, double)
 
 // Solve A^T x = right, [B, n] each, with A's diagonal [B, n] and its other entries [B, K]; `solved` [B] tells where it
 // succeeded.
-TRAINS_EXPORT int trains_solve(int64_t batch, int64_t neurons, const int64_t* first, const int64_t* post,
+TRAINS_EXPORT int trains_solve_double(int64_t batch, int64_t neurons, const int64_t* first, const int64_t* post,
                                const double* divisor, const double* others, const double* right, double tolerance,
                                double* found, uint8_t* solved, int64_t threads) {
     const int64_t synapses = first[neurons];

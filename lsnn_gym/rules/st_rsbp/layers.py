@@ -12,6 +12,7 @@ Source: Zhang, Li, NeurIPS 2019, and the authors' code.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from lsnn_gym.rules.layers import ConvolutionSynapses, DenseSynapses, Pair, Signal, Synapses
 from lsnn_gym.rules.st_rsbp import compiled, shared
-from lsnn_gym.rules.st_rsbp.compiled import Links
+from lsnn_gym.rules.st_rsbp.compiled import Fired, Links, Received
 from lsnn_gym.rules.st_rsbp.continuous import SILENT_PSP, continuous_responses
 from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron, spike_psp
 from lsnn_gym.rules.st_rsbp.rule import (
@@ -30,7 +31,7 @@ from lsnn_gym.rules.st_rsbp.rule import (
     own_effect,
 )
 from lsnn_gym.rules.st_rsbp.shared import Map, convolution_map
-from lsnn_gym.rules.st_rsbp.trains import by_counts_below, responses, sums, uses_kernels
+from lsnn_gym.rules.st_rsbp.trains import by_counts_below, sums, uses_kernels
 
 
 class SpikingLayer(nn.Module):
@@ -70,33 +71,45 @@ class SpikingLayer(nn.Module):
 
     def forward(self, signal: Signal) -> Signal:
         """Return the neurons' spikes, and of an output the zeros by which a loss says who should fire."""
-        spikes, wanted = _Spikes.apply(signal.values, self.weight, self)  # type: ignore[misc]
-        return Signal(spikes, wanted if self.is_output else None, spikes.detach())
+        received = self.received(signal)
+        fired = self.fire(signal.values, received)
+        spikes, wanted = _Spikes.apply(signal.values, self.weight, self, received, fired)  # type: ignore[misc]
+        return Signal(spikes, wanted if self.is_output else None, spikes.detach(), packed=fired.packed)
 
     def simulate(self, values: Tensor) -> Tensor:
         """Return the spikes ``[T, B, ...]`` that values ``[T, B, ...]`` cause, without gradient."""
-        within = self.same_layer()
-        links_below = self.shared_map(values)
-        if links_below is not None:
-            return shared.fire(self.neuron, values, self.weight, links_below)
-        if self.uses_dense_kernels(values):
-            links = None if within is None else Links.of(within != 0)
-            strength = None if links is None or within is None else within[links.post, links.pre]
-            return compiled.fire(self.neuron, values.flatten(2), self.weight, links, strength)
-        return self.neuron.run(self.synapses.drive(values, self.weight), within).spikes
+        return self.fire(values, self.received(Signal(values))).spikes
 
-    def shared_map(self, values: Tensor) -> Map | None:
-        """Return where what comes in ``[T, B, ...]`` leads, if the kernels for shared weights serve for it."""
-        if not isinstance(self.synapses, ConvolutionSynapses):
+    def received(self, signal: Signal) -> Received | None:
+        """Return what comes in as the compiled kernels read it, or None if they do not serve for it."""
+        values = signal.values
+        if not isinstance(self.synapses, ConvolutionSynapses | DenseSynapses):
             return None
         if not uses_kernels(self.rule, values, self.weight):
             return None
-        self.synapses.check(values, self.weight)
-        return convolution_map(tuple(values.shape[2:]), tuple(self.weight.shape), self.synapses)
+        if isinstance(self.synapses, ConvolutionSynapses):
+            self.synapses.check(values, self.weight)
+        return Received.of(values, signal.packed)
 
-    def uses_dense_kernels(self, values: Tensor) -> bool:
-        """Return whether the compiled kernels for dense layers serve for what comes in."""
-        return isinstance(self.synapses, DenseSynapses) and uses_kernels(self.rule, values, self.weight)
+    @torch.no_grad()
+    def fire(self, values: Tensor, received: Received | None) -> Fired:
+        """Return what neurons fire, given what comes in ``[T, B, ...]`` and the same for kernels, if they serve."""
+        within = self.same_layer()
+        if received is None:
+            spikes = self.neuron.run(self.synapses.drive(values, self.weight), within).spikes
+            return Fired(spikes, None)
+        links_below = self.shared_map(received)
+        if links_below is not None:
+            return shared.fire(self.neuron, received, self.weight, links_below)
+        links = None if within is None else Links.of(within != 0)
+        strength = None if links is None or within is None else within[links.post, links.pre]
+        return compiled.fire(self.neuron, received, self.weight, links, strength)
+
+    def shared_map(self, received: Received) -> Map | None:
+        """Return where what comes in leads, if the weights are shared."""
+        if not isinstance(self.synapses, ConvolutionSynapses):
+            return None
+        return convolution_map(tuple(received.values.shape[2:]), tuple(self.weight.shape), self.synapses)
 
     def same_layer(self) -> Tensor | None:
         """Return the fixed weights ``[post, pre]`` within the layer, if any."""
@@ -113,19 +126,18 @@ class SpikingLayer(nn.Module):
         effect = own_effect(table, self.synapses, self.weight, pre, post, recurrent=False)
         return away_from_zero(1 - effect / self.neuron.threshold, self.rule.smallest_divisor)
 
-    def inhibition_factor(self, spikes: Tensor, found: Tensor, wanted: Tensor) -> Tensor | float:
+    def inhibition_factor(self, counts: Tensor, psp: Tensor, wanted: Tensor) -> Tensor | float:
         """Return F ``[B, N]``, by which mutual inhibition changes the weights' gradient.
 
         Args:
-            spikes: ``[T, B, N]`` as they were.
-            found: H of the neurons that fired them.
+            counts: Of the neurons as they fired ``[B, N]``.
+            psp: S-PSPs among them ``[B, post, pre]``.
             wanted: Which neurons should fire ``[B, N]``; they count as active.
         """
         if not self.inhibition:
             return 1.0
-        counts = spikes.sum(0)
-        ratio = by_pre_count(spike_psp(found, spikes), counts, counts, self.rule.silent_ratio)
-        active = ((counts > 0) | wanted).to(spikes.dtype) / self.neuron.threshold
+        ratio = by_pre_count(psp, counts, counts, self.rule.silent_ratio)
+        active = ((counts > 0) | wanted).to(counts.dtype) / self.neuron.threshold
         mutual = ratio * ratio.transpose(1, 2) * active[:, :, None] * active[:, None, :]
         mutual.diagonal(dim1=1, dim2=2).zero_()
         return 1 / (1 - self.inhibition**2 * mutual.sum(2))
@@ -139,6 +151,20 @@ class SpikingLayer(nn.Module):
     def num_synapses(self) -> int:
         """Return how many synapses a neuron has."""
         return self.weight[0].numel()
+
+
+class Record(NamedTuple):
+    """What went through a layer.
+
+    Attributes:
+        values: What it received ``[T, B, ...]``.
+        received: The same for the compiled kernels; None if they do not serve.
+        fired: What its neurons fired.
+    """
+
+    values: Tensor
+    received: Received | None
+    fired: Fired
 
 
 class Backward(NamedTuple):
@@ -170,8 +196,7 @@ def silent_made_to_fire(spikes: Tensor, by_wanted: Tensor | None) -> tuple[Tenso
 
 def send_back(
     layer: SpikingLayer,
-    values: Tensor,
-    spikes: Tensor,
+    record: Record,
     by_count: Tensor,
     by_wanted: Tensor | None,
     needs: tuple[bool, bool],
@@ -180,51 +205,115 @@ def send_back(
 
     Args:
         layer: Of which.
-        values: What it received ``[T, B, ...]``.
-        spikes: What it sent ``[T, B, ...]``.
+        record: What went through it.
         by_count: dL/dc of its neurons ``[B, ...]``.
         by_wanted: See :func:`silent_made_to_fire`.
         needs: Whether the gradient by the count below is asked for, and that by the weight.
     """
-    trains, should_fire = silent_made_to_fire(spikes, by_wanted)
-    pre, counts = values.sum(0), trains.sum(0)
-    scaled = by_count / layer.neuron.threshold / layer.divisor(pre, counts, len(values))
-    wanted = scaled if needs[1] else None, scaled if needs[0] else None
-    links, ratio = layer.shared_map(values), layer.rule.silent_ratio
-    if links is not None:
-        arguments = (layer.neuron, values, layer.weight, links, trains, wanted)
-        by_weight, below = shared.sums(*arguments, continuous=layer.is_continuous)
-        if below is not None:
-            below = by_counts_below(layer.synapses, layer.weight, pre, below, counts, scaled, ratio)
-    else:
-        by_kernels = layer.uses_dense_kernels(values)
-        found = _responses(layer, trains, by_kernels)
-        if layer.inhibition and needs[1]:
-            of_spikes = found if trains is spikes else _responses(layer, spikes, by_kernels)
-            wanted = scaled * layer.inhibition_factor(spikes, of_spikes, should_fire), wanted[1]
-        by_weight, below = sums(
-            layer.synapses, layer.weight, values, found, counts, wanted, ratio, by_kernels
-        )
+    trains, should_fire = silent_made_to_fire(record.fired.spikes, by_wanted)
+    work = (_Plain if record.received is None else _ByKernels)(layer, record, trains)
+    scaled = by_count / layer.neuron.threshold / layer.divisor(work.pre, work.counts, len(trains))
+    of_weight = scaled
+    if layer.inhibition and needs[1]:
+        factor = layer.inhibition_factor(work.counts_as_fired, work.psp_within(), should_fire)
+        of_weight = scaled * factor
+    below, by_weight = work.sums(of_weight if needs[1] else None, scaled if needs[0] else None)
     if by_weight is not None and layer.is_continuous:
-        silent, active = (scaled * (counts == 0))[None], (pre > 0).to(values)[None]
+        silent, active = (scaled * (work.counts == 0))[None], (work.pre > 0).to(trains)[None]
         by_weight = by_weight + SILENT_PSP * layer.synapses.by_weight(silent, active, layer.weight)
-    return Backward(None if below is None else below.view_as(values[0]), by_weight)
+    return Backward(None if below is None else below.view_as(record.values[0]), by_weight)
 
 
-def _responses(layer: SpikingLayer, trains: Tensor, by_kernels: bool) -> Tensor:
-    if layer.is_continuous:
-        return continuous_responses(layer.neuron, trains)
-    return responses(layer.neuron, trains, by_kernels)
+class _Plain:
+    """What backward needs of whole trains; ``trains`` are those that learning goes by."""
+
+    def __init__(self, layer: SpikingLayer, record: Record, trains: Tensor) -> None:
+        self.layer = layer
+        self.values = record.values
+        self.trains = trains
+        self.spikes = record.fired.spikes
+        self.pre = record.values.sum(0)
+        self.counts = trains.sum(0)
+
+    @property
+    def counts_as_fired(self) -> Tensor:
+        """Return the counts ``[B, ...]`` of what the neurons fired."""
+        return self.spikes.sum(0)
+
+    def psp_within(self) -> Tensor:
+        """Return the S-PSPs among the neurons ``[B, post, pre]``, as they fired."""
+        return spike_psp(self.layer.neuron.responses(self.spikes), self.spikes)
+
+    def sums(self, of_weight: Tensor | None, of_below: Tensor | None) -> Backward:
+        """Return :func:`~lsnn_gym.rules.st_rsbp.trains.sums`."""
+        layer = self.layer
+        form = continuous_responses if layer.is_continuous else RSBPNeuron.responses
+        found, wanted = form(layer.neuron, self.trains), (of_weight, of_below)
+        arguments = (layer.synapses, layer.weight, self.values, found, self.counts, wanted)
+        by_weight, below = sums(*arguments, layer.rule.silent_ratio)
+        return Backward(below, by_weight)
+
+
+class _ByKernels:
+    """The same by the compiled kernels."""
+
+    def __init__(self, layer: SpikingLayer, record: Record, trains: Tensor) -> None:
+        fired = record.fired.packed
+        assert record.received is not None
+        assert fired is not None
+        self.layer = layer
+        self.received = record.received
+        self.fired = fired
+        learnt_by = fired if trains is record.fired.spikes else compiled.pack(trains)
+        assert learnt_by is not None
+        self.trains = learnt_by
+        self.pre = record.received.counts
+        self.counts = learnt_by.counts
+
+    @property
+    def counts_as_fired(self) -> Tensor:
+        """Return the counts ``[B, N]`` of what the neurons fired."""
+        return self.fired.counts
+
+    def psp_within(self) -> Tensor:
+        """Return the S-PSPs among the neurons ``[B, post, pre]``, as they fired."""
+        number = len(self.layer.weight)
+        psp = compiled.psp_within(self.layer.neuron, self.fired, every_link(number))
+        return psp.unflatten(1, (number, number)).transpose(1, 2)
+
+    def sums(self, of_weight: Tensor | None, of_below: Tensor | None) -> Backward:
+        """Return :func:`~lsnn_gym.rules.st_rsbp.trains.sums`."""
+        layer, wanted, ratio = self.layer, (of_weight, of_below), self.layer.rule.silent_ratio
+        links = layer.shared_map(self.received)
+        if links is None:
+            arguments = (layer.neuron, layer.weight, self.received, self.trains, wanted, ratio)
+            by_weight, below = compiled.sums(*arguments)
+            return Backward(below, by_weight)
+        arguments = (layer.neuron, self.received, layer.weight, links, self.trains, wanted)
+        by_weight, below = shared.sums(*arguments, continuous=layer.is_continuous)
+        if below is not None and of_below is not None:
+            below = by_counts_below(
+                layer.synapses, layer.weight, self.pre, below, self.counts, of_below, ratio
+            )
+        return Backward(below, by_weight)
+
+
+@lru_cache(maxsize=64)
+def every_link(number: int) -> Links:
+    """Return synapses between all of so many neurons."""
+    return Links.of(torch.ones(number, number, dtype=torch.bool))
 
 
 class _Spikes(torch.autograd.Function):
     """Spikes as a function of what came in and of the weight, with ST-RSBP's gradient."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, weight: Tensor, layer: SpikingLayer):  # type: ignore[override]
-        spikes = layer.simulate(values)
+    def forward(  # type: ignore[override]
+        ctx: Any, values: Tensor, weight: Tensor, layer: SpikingLayer, received: Received | None, fired: Fired
+    ):
+        spikes = fired.spikes
         ctx.save_for_backward(values, weight, spikes)
-        ctx.layer = layer
+        ctx.layer, ctx.received, ctx.packed = layer, received, fired.packed
         ctx.set_materialize_grads(False)
         return spikes, torch.zeros_like(spikes) if layer.is_output else spikes.new_empty(0)
 
@@ -232,11 +321,11 @@ class _Spikes(torch.autograd.Function):
     def backward(ctx: Any, by_values: Tensor | None, by_wanted: Tensor | None):  # type: ignore[override]
         values, _, spikes = ctx.saved_tensors
         if by_values is None:
-            return None, None, None
-        needs = ctx.needs_input_grad[:2]
-        found = send_back(ctx.layer, values, spikes, count_error(by_values), by_wanted, needs)
+            return None, None, None, None, None
+        record = Record(values, ctx.received, Fired(spikes, ctx.packed))
+        found = send_back(ctx.layer, record, count_error(by_values), by_wanted, ctx.needs_input_grad[:2])
         below = None if found.by_count is None else found.by_count.expand_as(values)
-        return below, found.by_weight, None
+        return below, found.by_weight, None, None, None
 
 
 def uniform(outputs: int, inputs: int, largest: float, generator: torch.Generator | None) -> Tensor:

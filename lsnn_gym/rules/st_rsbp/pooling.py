@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from lsnn_gym.rules.layers import Signal, check_images
 from lsnn_gym.rules.st_rsbp import shared
+from lsnn_gym.rules.st_rsbp.compiled import Fired, Received
 from lsnn_gym.rules.st_rsbp.continuous import continuous_responses
 from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron
 from lsnn_gym.rules.st_rsbp.rule import RSBPRule, count_error
@@ -49,12 +50,21 @@ class SpikingPool(nn.Module):
             raise ValueError(
                 f"images are {values.shape[3]} x {values.shape[4]}: expected at least the pool's {self.window}"
             )
-        spikes = _Pool.apply(values, self)
-        return Signal(spikes, spikes=spikes.detach())  # type: ignore[arg-type,union-attr]
+        received = Received.of(values, signal.packed) if uses_kernels(self.rule, values) else None
+        fired = self.fire(values, received)
+        spikes = _Pool.apply(values, self, received, fired)
+        return Signal(spikes, spikes=spikes.detach(), packed=fired.packed)  # type: ignore[arg-type,union-attr]
 
-    def shared_map(self, values: Tensor) -> Map | None:
-        """Return where what comes in ``[T, B, C, H, W]`` leads, if the compiled kernels serve for it."""
-        return pool_map(tuple(values.shape[2:]), self.window) if uses_kernels(self.rule, values) else None
+    @torch.no_grad()
+    def fire(self, values: Tensor, received: Received | None) -> Fired:
+        """Return what neurons fire, given what comes in ``[T, B, C, H, W]`` and the same for kernels, if they serve."""
+        if received is None:
+            return Fired(self.neuron.run(self.sums(values)).spikes, None)
+        return shared.fire(self.neuron, received, None, self.map(received))
+
+    def map(self, received: Received) -> Map:
+        """Return where what comes in leads."""
+        return pool_map(tuple(received.values.shape[2:]), self.window)
 
     def sums(self, values: Tensor) -> Tensor:
         """Return the windows' sums of ``[T, B, C, H, W]``."""
@@ -75,29 +85,29 @@ class _Pool(torch.autograd.Function):
     """Spikes as a function of what came in; as published, errors are shared out by ``e / (c_i window^2)``."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, pool: SpikingPool) -> Tensor:  # type: ignore[override]
-        links = pool.shared_map(values)
-        if links is None:
-            spikes = pool.neuron.run(pool.sums(values)).spikes
-        else:
-            spikes = shared.fire(pool.neuron, values, None, links)
-        ctx.save_for_backward(values, spikes)
-        ctx.pool = pool
-        return spikes
+    def forward(  # type: ignore[override]
+        ctx: Any, values: Tensor, pool: SpikingPool, received: Received | None, fired: Fired
+    ) -> Tensor:
+        ctx.save_for_backward(values, fired.spikes)
+        ctx.pool, ctx.received, ctx.packed = pool, received, fired.packed
+        return fired.spikes
 
     @staticmethod
     def backward(ctx: Any, by_values: Tensor):  # type: ignore[override]
         values, spikes = ctx.saved_tensors
         pool: SpikingPool = ctx.pool
-        error, counts = count_error(by_values) / pool.window**2, values.sum(0)
-        links, is_continuous = pool.shared_map(values), pool.rule.continuous_psp
-        if links is None:
+        received: Received | None = ctx.received
+        error, is_continuous = count_error(by_values) / pool.window**2, pool.rule.continuous_psp
+        if received is None:
+            counts = values.sum(0)
             form = continuous_responses if is_continuous else RSBPNeuron.responses
             weighted = form(pool.neuron, spikes) * error
             by_psp = (pool.spread(weighted, values) * values).sum(0)
         else:
-            wanted = (None, error)
-            _, found = shared.sums(pool.neuron, values, None, links, spikes, wanted, continuous=is_continuous)
+            counts = received.counts
+            arguments = (pool.neuron, received, None, pool.map(received), ctx.packed, (None, error))
+            _, found = shared.sums(*arguments, continuous=is_continuous)
             assert found is not None
             by_psp = found
-        return (by_psp / counts.masked_fill(counts == 0, 1)).expand_as(values), None
+        below = (by_psp / counts.masked_fill(counts == 0, 1)).expand_as(values)
+        return below, None, None, None

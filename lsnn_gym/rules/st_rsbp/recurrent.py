@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lsnn_gym.rules.layers import DenseSynapses, Signal
+from lsnn_gym.rules.layers import DenseSynapses, PackedSpikes, Signal
 from lsnn_gym.rules.st_rsbp import compiled
-from lsnn_gym.rules.st_rsbp.compiled import Links
-from lsnn_gym.rules.st_rsbp.layers import uniform
+from lsnn_gym.rules.st_rsbp.compiled import Fired, Links, Received
+from lsnn_gym.rules.st_rsbp.layers import Record, uniform
 from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron, spike_psp
 from lsnn_gym.rules.st_rsbp.rule import (
     Recurrence,
@@ -31,7 +31,7 @@ from lsnn_gym.rules.st_rsbp.rule import (
     count_error,
     own_effect,
 )
-from lsnn_gym.rules.st_rsbp.trains import responses, sums, uses_kernels
+from lsnn_gym.rules.st_rsbp.trains import sums, uses_kernels
 
 INHIBITORY = 0.2
 """Probability that a neuron of a reservoir is inhibitory, as far as connections go."""
@@ -76,16 +76,30 @@ class RecurrentLayer(nn.Module):
 
     def forward(self, signal: Signal) -> Signal:
         """Return the neurons' spikes."""
-        spikes = _Spikes.apply(signal.values.flatten(2), self.weight, self.recurrent_weight, self)
-        return Signal(spikes, spikes=spikes.detach())  # type: ignore[arg-type,union-attr]
+        values = signal.values.flatten(2)
+        received = self.received(values, signal.packed)
+        fired = self.fire(values, received)
+        spikes = _Spikes.apply(values, self.weight, self.recurrent_weight, self, received, fired)
+        return Signal(spikes, spikes=spikes.detach(), packed=fired.packed)  # type: ignore[arg-type,union-attr]
 
     def simulate(self, values: Tensor) -> Tensor:
         """Return the spikes ``[T, B, N]`` that values ``[T, B, inputs]`` cause, without gradient."""
-        if uses_kernels(self.rule, values, self.weight, self.recurrent_weight):
-            links = self.links()
-            within = self.recurrent_weight[links.post, links.pre]
-            return compiled.fire(self.neuron, values, self.weight, links, within)
-        return self.neuron.run(self.synapses.drive(values, self.weight), self.same_layer()).spikes
+        return self.fire(values, self.received(values, None)).spikes
+
+    def received(self, values: Tensor, packed: PackedSpikes | None) -> Received | None:
+        """Return what comes in as the compiled kernels read it, or None if they do not serve for it."""
+        by_kernels = uses_kernels(self.rule, values, self.weight, self.recurrent_weight)
+        return Received.of(values, packed) if by_kernels else None
+
+    @torch.no_grad()
+    def fire(self, values: Tensor, received: Received | None) -> Fired:
+        """Return what neurons fire, given what comes in ``[T, B, inputs]`` and the same for kernels, if they serve."""
+        if received is None:
+            drive = self.synapses.drive(values, self.weight)
+            return Fired(self.neuron.run(drive, self.same_layer()).spikes, None)
+        links = self.links()
+        within = self.recurrent_weight[links.post, links.pre]
+        return compiled.fire(self.neuron, received, self.weight, links, within)
 
     def links(self) -> Links:
         """Return the synapses within the layer as the compiled kernels take them."""
@@ -148,22 +162,18 @@ def solve(systems: Tensor, right: Tensor) -> Tensor:
     return torch.stack(found)
 
 
-def send_back(
-    layer: RecurrentLayer, values: Tensor, spikes: Tensor, by_count: Tensor, needs: tuple[bool, ...]
-) -> Backward:
+def send_back(layer: RecurrentLayer, record: Record, by_count: Tensor, needs: tuple[bool, ...]) -> Backward:
     """Return the gradients of a recurrent layer.
 
     Args:
         layer: Of which.
-        values: What it received ``[T, B, inputs]``.
-        spikes: What it sent ``[T, B, N]``.
+        record: What went through it.
         by_count: dL/dc of its neurons ``[B, N]``.
         needs: Whether the gradient by the count below is asked for, that by W, that by R.
     """
     rule = layer.rule
-    by_kernels = uses_kernels(rule, values, layer.weight, layer.recurrent_weight)
-    work = (_ByKernels if by_kernels else _Plain)(layer, spikes)
-    divisor = layer.divisor(values.sum(0), work.counts, len(values))
+    work = (_Plain if record.received is None else _ByKernels)(layer, record)
+    divisor = layer.divisor(work.pre, work.counts, len(record.values))
     error = by_count / layer.neuron.threshold
     of_weights, of_below = error / divisor, error
     if rule.recurrence is Recurrence.FULL or (needs[0] and rule.recurrence is Recurrence.INTENDED):
@@ -171,26 +181,44 @@ def send_back(
     if rule.recurrence is Recurrence.FULL:
         of_weights = of_below
     is_scrambled = rule.recurrence is Recurrence.RELEASED and layer.weight.shape[0] != layer.weight.shape[1]
-    wanted = of_weights if needs[1] else None, of_below if needs[0] and not is_scrambled else None
-    arguments = (layer.synapses, layer.weight, values, work.responses, work.counts, wanted)
-    by_weight, below = sums(*arguments, rule.silent_ratio, by_kernels)
+    by_weight, below = work.sums(
+        of_weights if needs[1] else None, of_below if needs[0] and not is_scrambled else None
+    )
     if needs[0] and is_scrambled:
-        below = _scrambled(layer, values, work, divisor, error)
+        below = _scrambled(work, divisor, error)
     elif below is not None and rule.recurrence is Recurrence.RELEASED:
         below = work.solve(divisor, below)
     return Backward(below, by_weight, work.by_recurrent_weight(of_weights) if needs[2] else None)
 
 
 class _Plain:
-    """What backward needs of the synapses within a layer."""
+    """What backward needs of whole trains and of the synapses within a layer."""
 
-    by_kernels = False
-
-    def __init__(self, layer: RecurrentLayer, spikes: Tensor) -> None:
+    def __init__(self, layer: RecurrentLayer, record: Record) -> None:
         self.layer = layer
-        self.spikes = spikes
-        self.responses = responses(layer.neuron, spikes, self.by_kernels)
-        self.counts = spikes.sum(0)
+        self.values = record.values
+        self.spikes = record.fired.spikes
+
+    @cached_property
+    def pre(self) -> Tensor:
+        """Return the counts of what came in ``[B, inputs]``."""
+        return self.values.sum(0)
+
+    @cached_property
+    def counts(self) -> Tensor:
+        """Return those of the layer ``[B, N]``."""
+        return self.spikes.sum(0)
+
+    @cached_property
+    def responses(self) -> Tensor:
+        """Return H ``[T, B, N]``."""
+        return self.layer.neuron.responses(self.spikes)
+
+    def sums(self, of_weight: Tensor | None, of_below: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """Return :func:`~lsnn_gym.rules.st_rsbp.trains.sums`."""
+        layer, wanted = self.layer, (of_weight, of_below)
+        arguments = (layer.synapses, layer.weight, self.values, self.responses, self.counts, wanted)
+        return sums(*arguments, layer.rule.silent_ratio)
 
     def system(self, divisor: Tensor) -> Tensor:
         """Return A ``[B, N, N]``, given S ``[B, N]``."""
@@ -208,14 +236,41 @@ class _Plain:
 
 
 class _ByKernels(_Plain):
-    """The same from existing synapses alone."""
+    """The same by the compiled kernels, from existing synapses alone."""
 
-    by_kernels = True
+    def __init__(self, layer: RecurrentLayer, record: Record) -> None:
+        super().__init__(layer, record)
+        fired = record.fired.packed
+        assert record.received is not None
+        assert fired is not None
+        self.received = record.received
+        self.fired = fired
+
+    @cached_property
+    def pre(self) -> Tensor:
+        """Return the counts of what came in ``[B, inputs]``."""
+        return self.received.counts.flatten(1)
+
+    @cached_property
+    def counts(self) -> Tensor:
+        """Return those of the layer ``[B, N]``."""
+        return self.fired.counts
+
+    @cached_property
+    def responses(self) -> Tensor:
+        """Return H ``[T, B, N]``."""
+        return compiled.responses(self.layer.neuron, self.fired)
 
     @cached_property
     def psp(self) -> Tensor:
         """Return the S-PSPs of the synapses ``[B, K]``."""
-        return compiled.psp_within(self.spikes, self.responses, self.layer.links())
+        return compiled.psp_within(self.layer.neuron, self.fired, self.layer.links())
+
+    def sums(self, of_weight: Tensor | None, of_below: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """Return :func:`~lsnn_gym.rules.st_rsbp.trains.sums`."""
+        layer, wanted = self.layer, (of_weight, of_below)
+        arguments = (layer.neuron, layer.weight, self.received, self.fired, wanted)
+        return compiled.sums(*arguments, layer.rule.silent_ratio)
 
     def solve(self, divisor: Tensor, right: Tensor) -> Tensor:
         """Return x of ``A^T x = right``, ``[B, N]``, by iteration; where that fails, as the plain form does."""
@@ -228,12 +283,8 @@ class _ByKernels(_Plain):
         found, solved = compiled.solve(links, divisor, others * (links.pre != links.post), right)
         if not bool(solved.all()):
             rest = ~solved
-            plain = layer.system(
-                divisor[rest],
-                spike_psp(self.responses[:, rest], self.spikes[:, rest]),
-                self.counts[rest],
-            )
-            found[rest] = solve(plain, right[rest])
+            psp = spike_psp(self.responses[:, rest], self.spikes[:, rest])
+            found[rest] = solve(layer.system(divisor[rest], psp, self.counts[rest]), right[rest])
         return found
 
     def by_recurrent_weight(self, of_weights: Tensor) -> Tensor:
@@ -244,10 +295,10 @@ class _ByKernels(_Plain):
         return found
 
 
-def _scrambled(layer: RecurrentLayer, values: Tensor, work: _Plain, divisor: Tensor, error: Tensor) -> Tensor:
+def _scrambled(work: _Plain, divisor: Tensor, error: Tensor) -> Tensor:
     """Return the error of the layer below as the authors' program has it for layers of unlike size."""
-    psp = spike_psp(work.responses, values)
-    matrix = layer.weight * by_pre_count(psp, values.sum(0), work.counts, layer.rule.silent_ratio)
+    layer, psp = work.layer, spike_psp(work.responses, work.values)
+    matrix = layer.weight * by_pre_count(psp, work.pre, work.counts, layer.rule.silent_ratio)
     return torch.einsum("bo,boi->bi", error, released_transfer(work.system(divisor), matrix))
 
 
@@ -270,19 +321,25 @@ class _Spikes(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, values: Tensor, weight: Tensor, recurrent_weight: Tensor, layer: RecurrentLayer
+        ctx: Any,
+        values: Tensor,
+        weight: Tensor,
+        recurrent_weight: Tensor,
+        layer: RecurrentLayer,
+        received: Received | None,
+        fired: Fired,
     ) -> Tensor:
-        spikes = layer.simulate(values)
-        ctx.save_for_backward(values, weight, recurrent_weight, spikes)
-        ctx.layer = layer
-        return spikes
+        ctx.save_for_backward(values, weight, recurrent_weight, fired.spikes)
+        ctx.layer, ctx.received, ctx.packed = layer, received, fired.packed
+        return fired.spikes
 
     @staticmethod
     def backward(ctx: Any, by_values: Tensor):  # type: ignore[override]
         values, _, _, spikes = ctx.saved_tensors
-        found = send_back(ctx.layer, values, spikes, count_error(by_values), ctx.needs_input_grad[:3])
+        record = Record(values, ctx.received, Fired(spikes, ctx.packed))
+        found = send_back(ctx.layer, record, count_error(by_values), ctx.needs_input_grad[:3])
         below = None if found.by_count is None else found.by_count.expand_as(values)
-        return below, found.by_weight, found.by_recurrent_weight, None
+        return below, found.by_weight, found.by_recurrent_weight, None, None, None
 
 
 def grid_connections(grid: tuple[int, int, int], generator: torch.Generator | None = None) -> Tensor:

@@ -15,10 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lsnn_gym.memory import POOL
 from lsnn_gym.rules import compiled
-from lsnn_gym.rules.layers import ConvolutionSynapses, pair
-from lsnn_gym.rules.st_rsbp.compiled import Layer, call, layer_of, pointer
+from lsnn_gym.rules.layers import ConvolutionSynapses, PackedSpikes, pair
+from lsnn_gym.rules.st_rsbp.compiled import KERNELS, Fired, Layer, Received, layer_of, new_fired, record_of
 from lsnn_gym.rules.st_rsbp.continuous import furthest_step
 from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron
 
@@ -30,7 +29,7 @@ class _Shared(ctypes.Structure):
         ("layer", Layer),
         ("tau_membrane", c_double),
         *compiled.fields(c_int64, "places", "width", "lanes", "rows"),
-        *compiled.fields(c_void_p, "first", "place", "row"),
+        *compiled.fields(c_void_p, "first", "place", "row", "place_first", "input", "input_row"),
     )
 
 
@@ -38,7 +37,7 @@ class _SharedSums(ctypes.Structure):
     """``trains::SharedSums``."""
 
     _fields_ = (
-        ("spikes", c_void_p),
+        ("fired", c_void_p),
         ("furthest", c_int64),
         *compiled.fields(c_void_p, "of_weight", "of_below", "by_weight", "below"),
     )
@@ -51,6 +50,9 @@ class Map(NamedTuple):
         first: Where the links of each input begin, and their number K at last ``[inputs + 1]`` int64.
         place: Places that they lead to ``[K]`` int32.
         row: Rows of weights, one a neuron of the place ``[K]`` int32.
+        place_first: Where the same links begin place by place ``[places + 1]`` int64.
+        input: Inputs that those come from ``[K]`` int32.
+        input_row: Rows of their weights ``[K]`` int32.
         neurons: Shape of the layer: channels and pixels of a convolution, whose places are pixels; of a pool a
             place is a neuron.
         rows: How many rows of weights there are.
@@ -59,8 +61,16 @@ class Map(NamedTuple):
     first: Tensor
     place: Tensor
     row: Tensor
+    place_first: Tensor
+    input: Tensor
+    input_row: Tensor
     neurons: tuple[int, int, int]
     rows: int
+
+    @property
+    def tables(self) -> tuple[Tensor, ...]:
+        """Return the links either way."""
+        return self[:6]
 
 
 @lru_cache(maxsize=64)
@@ -94,9 +104,8 @@ def convolution_map(
     rows = channel * (kernel[0] * kernel[1]) + element
     places = np.broadcast_to(place, rows.shape)
     neurons = (weight[0], *made)
-    return _sorted(
-        inputs, places, rows, channels * size[0] * size[1], neurons, channels * kernel[0] * kernel[1]
-    )
+    sizes = channels * size[0] * size[1], made[0] * made[1], channels * kernel[0] * kernel[1]
+    return _sorted(inputs, places, rows, sizes, neurons)
 
 
 @lru_cache(maxsize=64)
@@ -106,23 +115,31 @@ def pool_map(image: tuple[int, int, int], window: int) -> Map:
     pools = (channels, height // window, width // window)
     pixels = np.arange(channels * height * width).reshape(image)
     seen = pixels[:, : pools[1] * window, : pools[2] * window]
-    place = np.arange(np.prod(pools)).reshape(pools).repeat(window, 1).repeat(window, 2)
-    return _sorted(seen, place, np.zeros_like(seen), pixels.size, pools, 1)
+    places = np.arange(np.prod(pools)).reshape(pools)
+    place = places.repeat(window, 1).repeat(window, 2)
+    return _sorted(seen, place, np.zeros_like(seen), (pixels.size, places.size, 1), pools)
 
 
 def _sorted(
     inputs: np.ndarray,
     place: np.ndarray,
     row: np.ndarray,
-    number: int,
+    sizes: tuple[int, int, int],
     neurons: tuple[int, int, int],
-    rows: int,
 ) -> Map:
-    order = inputs.ravel().argsort(kind="stable")
+    """Return the map of links in any order; ``sizes`` are how many inputs, places and rows there are."""
+    inputs, place, row = (each.ravel() for each in (inputs, place, row))
+    by_input = _grouped(inputs, sizes[0], place, row)
+    by_place = _grouped(place, sizes[1], inputs, row)
+    return Map(*by_input, *by_place, neurons, sizes[2])
+
+
+def _grouped(key: np.ndarray, number: int, *others: np.ndarray) -> tuple[Tensor, ...]:
+    """Return where entries of each key begin once they are sorted by it, and the others, so sorted."""
+    order = key.argsort(kind="stable")
     first = np.zeros(number + 1, dtype=np.int64)
-    first[1:] = np.bincount(inputs.ravel(), minlength=number).cumsum()
-    places, by = (torch.from_numpy(each.ravel()[order].astype(np.int32)) for each in (place, row))
-    return Map(torch.from_numpy(first), places, by, neurons, rows)
+    first[1:] = np.bincount(key, minlength=number).cumsum()
+    return torch.from_numpy(first), *(torch.from_numpy(each[order].astype(np.int32)) for each in others)
 
 
 class _Given(NamedTuple):
@@ -132,22 +149,20 @@ class _Given(NamedTuple):
     kept: tuple[Tensor, ...]
 
 
-def _given(neuron: RSBPNeuron, values: Tensor, weight: Tensor | None, links: Map) -> _Given:
+def _given(neuron: RSBPNeuron, received: Received, weight: Tensor | None, links: Map) -> _Given:
     """Return a layer, given ``[post channel, pre channel, height, width]`` weights, or None of pools."""
-    values = values.flatten(2).contiguous()
     channels, height, width = links.neurons
-    layer = layer_of(values.new_empty(*values.shape[:2], 0), values, neuron)
-    layer.neurons = channels * height * width
+    layer = layer_of(received, channels * height * width, neuron)
     if weight is None:
-        rows, places, side = values.new_ones(1, 1), layer.neurons, 1
+        rows, places, side = received.values.new_ones(1, 1), layer.neurons, 1
     else:
         rows, places, side = weight.flatten(1).T, height * width, channels
-    lanes = _lanes(side, values.element_size())
+    lanes = _lanes(side, received.values.element_size())
     rows = F.pad(rows, (0, lanes - side)).contiguous()
     layer.weight = rows.data_ptr()
-    table = (each.data_ptr() for each in (links.first, links.place, links.row))
-    shared = _Shared(layer, neuron.tau_membrane, places, side, lanes, links.rows, *table)
-    return _Given(shared, (values, rows, links.first, links.place, links.row))
+    tables = (each.data_ptr() for each in links.tables)
+    shared = _Shared(layer, neuron.tau_membrane, places, side, lanes, links.rows, *tables)
+    return _Given(shared, (rows, *links.tables))
 
 
 def _lanes(width: int, size: int) -> int:
@@ -156,27 +171,28 @@ def _lanes(width: int, size: int) -> int:
     return width if width == 1 else -(-width // vector) * vector
 
 
-def fire(neuron: RSBPNeuron, values: Tensor, weight: Tensor | None, links: Map) -> Tensor:
+def fire(neuron: RSBPNeuron, received: Received, weight: Tensor | None, links: Map) -> Fired:
     """Return the spikes ``[T, B, *neurons]``.
 
     Args:
         neuron: Constants.
-        values: ``[T, B, ...]``.
+        received: ``[T, B, ...]``.
         weight: Of a convolution; None of pools.
         links: How they are laid.
     """
-    given = _given(neuron, values, weight, links)
-    spikes = POOL.empty((*values.shape[:2], *links.neurons), values.dtype)
-    call("shared_forward", values.dtype, ctypes.byref(given.shared), pointer(spikes))
-    return spikes
+    given = _given(neuron, received, weight, links)
+    fired = new_fired(*received.values.shape[:2], links.neurons, received.values)
+    arguments = (ctypes.byref(given.shared), ctypes.byref(record_of(fired)))
+    KERNELS.call("shared_forward", received.values.dtype, *arguments, what="spikes of a layer")
+    return fired
 
 
 def sums(
     neuron: RSBPNeuron,
-    values: Tensor,
+    received: Received,
     weight: Tensor | None,
     links: Map,
-    trains: Tensor,
+    fired: PackedSpikes,
     wanted: tuple[Tensor | None, Tensor | None],
     *,
     continuous: bool,
@@ -185,24 +201,24 @@ def sums(
 
     Args:
         neuron: Constants.
-        values: ``[T, B, ...]``.
+        received: ``[T, B, ...]``.
         weight: Of a convolution; None of pools.
         links: How they are laid.
-        trains: Spikes of the layer ``[T, B, *neurons]``.
+        fired: Spikes of the layer.
         wanted: u and z ``[B, *neurons]``; None for a sum that is not asked for.
         continuous: Whether S-PSPs are those of continuous time.
     """
-    given = _given(neuron, values, weight, links)
-    trains = trains.contiguous()
+    values = received.values
+    given = _given(neuron, received, weight, links)
     of_weight, of_below = (None if each is None else each.contiguous() for each in wanted)
     batch = values.shape[1]
     by_weight = None if of_weight is None else values.new_empty(batch, links.rows, given.shared.lanes)
     below = None if of_below is None else values.new_empty(values.shape[1:])
     furthest = furthest_step(neuron, len(values)) if continuous else -1
-    arguments = _SharedSums(
-        pointer(trains), furthest, *(pointer(each) for each in (of_weight, of_below, by_weight, below))
-    )
-    call("shared_sums", values.dtype, ctypes.byref(given.shared), ctypes.byref(arguments))
+    pointers = compiled.pointers((fired.bits, of_weight, of_below, by_weight, below))
+    arguments = _SharedSums(pointers[0], furthest, *pointers[1:])
+    both = (ctypes.byref(given.shared), ctypes.byref(arguments))
+    KERNELS.call("shared_sums", values.dtype, *both, what="sums over spikes")
     if by_weight is None or weight is None:
         return None, below
     return by_weight.sum(0)[:, : given.shared.width].T.reshape(weight.shape), below

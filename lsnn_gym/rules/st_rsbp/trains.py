@@ -10,18 +10,12 @@ from torch import Tensor
 
 from lsnn_gym.rules.layers import Synapses
 from lsnn_gym.rules.st_rsbp import compiled
-from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron
 from lsnn_gym.rules.st_rsbp.rule import RSBPRule
 
 
 def uses_kernels(rule: RSBPRule, *tensors: Tensor) -> bool:
     """Return whether the compiled kernels serve for a layer that computes with these tensors."""
     return rule.compiled and compiled.fits(*tensors)
-
-
-def responses(neuron: RSBPNeuron, trains: Tensor, by_kernels: bool) -> Tensor:
-    """Return H of neurons that fired ``trains`` ``[T, B, ...]``; see ``neuron``."""
-    return compiled.responses(neuron, trains) if by_kernels else neuron.responses(trains)
 
 
 def sums(
@@ -32,7 +26,6 @@ def sums(
     counts: Tensor,
     wanted: tuple[Tensor | None, Tensor | None],
     silent_ratio: float,
-    by_kernels: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return ``sum_b u_o e[o|i]``, as the weight, and ``sum_o z_o W[o, i] de[o|i]/dc_i`` ``[B, *pre]``.
 
@@ -46,10 +39,7 @@ def sums(
         counts: Of the post neurons ``[B, *post]``.
         wanted: u and z ``[B, *post]``; None for a sum that is not asked for.
         silent_ratio: ``de/dc_i`` where either neuron is silent.
-        by_kernels: Whether the compiled kernels are to do it.
     """
-    if by_kernels:
-        return compiled.sums(weight, values.flatten(2), found, counts, wanted, silent_ratio)
     of_weight, of_below = wanted
     by_weight = below = None
     if of_weight is not None:
