@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from lsnn_gym.rules.layers import DenseSynapses, Signal
-from lsnn_gym.rules.st_rsbp.layers import SpikingLayer, dense, output
+from lsnn_gym.rules.st_rsbp.layers import SpikingLayer
 from lsnn_gym.rules.st_rsbp.losses import count_loss
 from lsnn_gym.rules.st_rsbp.network import PUBLISHED_IMAGES, HiddenLayer, st_rsbp_network
 from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron, spike_psp
-from lsnn_gym.rules.st_rsbp.recurrent import RecurrentLayer, grid_connections, reservoir
+from lsnn_gym.rules.st_rsbp.random_layers import dense, grid_connections, output, reservoir
+from lsnn_gym.rules.st_rsbp.recurrent import RecurrentLayer
 from lsnn_gym.rules.st_rsbp.rule import Recurrence, RSBPRule, away_from_zero
 from lsnn_gym.rules.st_rsbp.tables import EffectTable
 from lsnn_gym.rules.tssl_bp.layers import dense as tssl_dense

@@ -11,13 +11,14 @@ from torch.nn.grad import conv2d_input, conv2d_weight
 
 from lsnn_gym.rules.layers import DenseSynapses, LayeredNetwork, Signal
 from lsnn_gym.rules.st_rsbp.continuous import continuous_responses
-from lsnn_gym.rules.st_rsbp.layers import SpikingLayer, convolution, output
+from lsnn_gym.rules.st_rsbp.layers import SpikingLayer
 from lsnn_gym.rules.st_rsbp.losses import (
     count_loss,
 )
 from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron, spike_psp
 from lsnn_gym.rules.st_rsbp.penalty import ExponentialPenalty
 from lsnn_gym.rules.st_rsbp.pooling import SpikingPool
+from lsnn_gym.rules.st_rsbp.random_layers import convolution, output
 from lsnn_gym.rules.st_rsbp.rule import RSBPRule
 from tests.rules import obvious_st_rsbp, obvious_synapses
 from tests.rules.st_rsbp_networks import TABLE, random_spikes

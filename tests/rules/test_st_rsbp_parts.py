@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lsnn_gym.rules.layers import DenseSynapses, Signal
-from lsnn_gym.rules.st_rsbp.layers import SpikingLayer, convolution, output, silent_made_to_fire
+from lsnn_gym.rules.st_rsbp.layers import SpikingLayer, silent_made_to_fire
 from lsnn_gym.rules.st_rsbp.losses import (
     boosted,
     count_loss,
@@ -21,6 +21,7 @@ from lsnn_gym.rules.st_rsbp.losses import (
 from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron
 from lsnn_gym.rules.st_rsbp.penalty import ExponentialPenalty
 from lsnn_gym.rules.st_rsbp.pooling import SpikingPool
+from lsnn_gym.rules.st_rsbp.random_layers import convolution, output
 from lsnn_gym.rules.st_rsbp.recurrent import RecurrentLayer
 from lsnn_gym.rules.st_rsbp.tables import EffectTable, effect_table
 from tests.rules import obvious_st_rsbp

@@ -12,10 +12,11 @@ from lsnn_gym.engine import native
 from lsnn_gym.rules.layers import ConvolutionSynapses, LayeredNetwork, Signal, Synapses
 from lsnn_gym.rules.st_rsbp import compiled, shared
 from lsnn_gym.rules.st_rsbp.continuous import continuous_responses
-from lsnn_gym.rules.st_rsbp.layers import SpikingLayer, convolution
+from lsnn_gym.rules.st_rsbp.layers import SpikingLayer
 from lsnn_gym.rules.st_rsbp.network import ConvolutionLayer, HiddenLayer, PoolLayer, st_rsbp_network
 from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron
 from lsnn_gym.rules.st_rsbp.pooling import SpikingPool
+from lsnn_gym.rules.st_rsbp.random_layers import convolution
 from lsnn_gym.rules.st_rsbp.rule import RSBPRule
 from tests.rules.st_rsbp_networks import gradients, random_spikes
 
@@ -173,7 +174,7 @@ def test_pools_that_fire_without_input_do_so_wherever_nothing_comes():
         pool = SpikingPool(2, RSBPNeuron(0.5, slack=1.0), RSBPRule(compiled=by_kernels))
         found.append(pool(Signal(torch.zeros(9, 2, 3, 5, 4))).values)
     assert torch.equal(*found)
-    assert found[0].sum() == 2 * 3 * 2 * 2 * 3  # of every pool at steps 1, 4 and 7
+    assert found[0].sum() == 2 * 3 * 2 * 2 * 8  # of every pool at every step but the first
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 60])
@@ -244,10 +245,12 @@ def test_a_map_of_a_convolution_is_its_matrix():
     synapses = ConvolutionSynapses((2, 1), (1, 0), (1, 2))
     weight = torch.rand(4, 3, 2, 3, generator=source(), dtype=torch.float64)
     links = shared.convolution_map((3, 5, 8), tuple(weight.shape), synapses)
-    matrix = torch.zeros(3 * 5 * 8, *links.neurons, dtype=torch.float64)
-    by_place = matrix.flatten(2).transpose(1, 2)
-    pre = torch.arange(len(links.first) - 1).repeat_interleave(links.first.diff())
-    by_place[pre, links.place.long()] += weight.flatten(1).T[links.row.long()]
     each = torch.eye(3 * 5 * 8, dtype=torch.float64).view(1, -1, 3, 5, 8)
-    torch.testing.assert_close(matrix, synapses.drive(each, weight)[0])
+    expected = synapses.drive(each, weight)[0]
+    for table in (links.by_input, links.by_place):
+        here = torch.arange(len(table.first) - 1).repeat_interleave(table.first.diff())
+        pre, place = (here, table.other) if table is links.by_input else (table.other, here)
+        matrix = torch.zeros_like(expected)
+        matrix.flatten(2).transpose(1, 2)[pre.long(), place.long()] += weight.flatten(1).T[table.row.long()]
+        torch.testing.assert_close(matrix, expected)
     assert links.rows == 3 * 2 * 3

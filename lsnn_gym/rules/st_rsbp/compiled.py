@@ -102,9 +102,9 @@ class Links(NamedTuple):
         return cls(first, post.contiguous(), pre.contiguous())
 
 
-def new_fired(steps: int, batch: int, neurons: tuple[int, ...], like: Tensor) -> Fired:
-    """Return memory for what neurons will fire, of numbers like ``like``."""
-    spikes = POOL.empty((steps, batch, *neurons), like.dtype)
+def new_fired(values: Tensor, neurons: tuple[int, ...]) -> Fired:
+    """Return memory for what neurons will fire as ``values`` ``[T, B, ...]`` come in."""
+    spikes = POOL.empty((*values.shape[:2], *neurons), values.dtype)
     return Fired(spikes, _new_packed(spikes))
 
 
@@ -202,7 +202,7 @@ def fire(
     """
     check_fit(received.values.flatten(2), weight)
     by_input = weight.T.contiguous()
-    fired = new_fired(*received.values.shape[:2], (len(weight),), received.values)
+    fired = new_fired(received.values, (len(weight),))
     layer = layer_of(received, len(weight), neuron)
     layer.weight = by_input.data_ptr()
     if links is not None and within is not None:

@@ -11,14 +11,13 @@ Source: Zhang, Li, NeurIPS 2019, and the authors' code.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from lsnn_gym.rules.layers import ConvolutionSynapses, DenseSynapses, Pair, Signal, Synapses
+from lsnn_gym.rules.layers import ConvolutionSynapses, DenseSynapses, Signal, Synapses
 from lsnn_gym.rules.st_rsbp import compiled, shared
 from lsnn_gym.rules.st_rsbp.compiled import Fired, Links, Received
 from lsnn_gym.rules.st_rsbp.continuous import SILENT_PSP, continuous_responses
@@ -35,7 +34,7 @@ from lsnn_gym.rules.st_rsbp.trains import by_counts_below, sums, uses_kernels
 
 
 class SpikingLayer(nn.Module):
-    """Synapses and the neurons that they drive; :func:`dense`, :func:`output` and :func:`convolution` make one.
+    """Synapses and the neurons that they drive; ``random_layers`` makes some at random.
 
     Args:
         synapses: Which value meets which weight.
@@ -326,95 +325,3 @@ class _Spikes(torch.autograd.Function):
         found = send_back(ctx.layer, record, count_error(by_values), by_wanted, ctx.needs_input_grad[:2])
         below = None if found.by_count is None else found.by_count.expand_as(values)
         return below, found.by_weight, None, None, None
-
-
-def uniform(outputs: int, inputs: int, largest: float, generator: torch.Generator | None) -> Tensor:
-    """Return weights ``[outputs, inputs]`` uniform in ``[-largest, largest]``, the same whatever their fan-in.
-
-    A pre neuron's weights lie side by side in memory, as the compiled kernels read them.
-    """
-    return torch.empty(inputs, outputs).uniform_(-largest, largest, generator=generator).T
-
-
-def dense(
-    inputs: int,
-    outputs: int,
-    neuron: RSBPNeuron,
-    rule: RSBPRule | None = None,
-    *,
-    largest_weight: float = 1.0,
-    generator: torch.Generator | None = None,
-) -> SpikingLayer:
-    """Return a layer of ``outputs`` neurons that all see all ``inputs``.
-
-    Args:
-        inputs: Values a step.
-        outputs: Neurons.
-        neuron: Their constants.
-        rule: How they learn.
-        largest_weight: Initial weights are uniform up to here on either side of 0.
-        generator: Of the weights; PyTorch's own if None.
-    """
-    return SpikingLayer(DenseSynapses(), uniform(outputs, inputs, largest_weight, generator), neuron, rule)
-
-
-def output(
-    inputs: int,
-    outputs: int,
-    neuron: RSBPNeuron,
-    rule: RSBPRule | None = None,
-    *,
-    inhibition: float = 1.0,
-    largest_weight: float = 1.0,
-    generator: torch.Generator | None = None,
-) -> SpikingLayer:
-    """Return a dense layer whose neurons inhibit each other and hear from losses which should fire.
-
-    Args:
-        inputs: Values a step.
-        outputs: Neurons, one a class.
-        neuron: Their constants.
-        rule: How they learn.
-        inhibition: By how much a spike inhibits every other neuron.
-        largest_weight: Initial weights are uniform up to here on either side of 0.
-        generator: Of the weights; PyTorch's own if None.
-    """
-    weight = uniform(outputs, inputs, largest_weight, generator)
-    return SpikingLayer(DenseSynapses(), weight, neuron, rule, inhibition=inhibition, is_output=True)
-
-
-def convolution(
-    inputs: int,
-    outputs: int,
-    kernel: Pair,
-    neuron: RSBPNeuron,
-    rule: RSBPRule | None = None,
-    *,
-    stride: Pair = 1,
-    padding: Pair = 0,
-    dilation: Pair = 1,
-    largest_weight: float = 1.0,
-    generator: torch.Generator | None = None,
-) -> SpikingLayer:
-    """Return a layer of ``outputs`` channels of neurons, which fire only beyond the threshold itself.
-
-    It learns as dense layers do, or with the authors' S-PSP of continuous time (``rule.continuous_psp``). Their
-    divisor, which sums over all samples ever seen and cuts its fractions off, is not offered.
-
-    Args:
-        inputs: Channels below.
-        outputs: Channels.
-        kernel: Its size in pixels.
-        neuron: Constants of the neurons; their ``slack`` is set to 0.
-        rule: How they learn.
-        stride: In pixels.
-        padding: In pixels.
-        dilation: In pixels.
-        largest_weight: Initial weights are uniform up to here on either side of 0.
-        generator: Of the weights; PyTorch's own if None.
-    """
-    size = (kernel, kernel) if isinstance(kernel, int) else kernel
-    weight = torch.empty(outputs, inputs, *size)
-    weight.uniform_(-largest_weight, largest_weight, generator=generator)
-    synapses = ConvolutionSynapses(stride, padding, dilation)
-    return SpikingLayer(synapses, weight, replace(neuron, slack=0.0), rule)

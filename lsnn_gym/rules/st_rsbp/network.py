@@ -11,10 +11,9 @@ import torch
 from torch import nn
 
 from lsnn_gym.rules.layers import LayeredNetwork
-from lsnn_gym.rules.st_rsbp.layers import convolution, dense, output
 from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron
 from lsnn_gym.rules.st_rsbp.pooling import SpikingPool
-from lsnn_gym.rules.st_rsbp.recurrent import reservoir
+from lsnn_gym.rules.st_rsbp.random_layers import convolution, dense, output, reservoir
 from lsnn_gym.rules.st_rsbp.rule import RSBPRule
 
 

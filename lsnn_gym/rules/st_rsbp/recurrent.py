@@ -1,4 +1,4 @@
-"""Recurrent layers that learn by ST-RSBP, and the reservoirs that they start from.
+"""Recurrent layers that learn by ST-RSBP.
 
 With R the weights within the layer, the counts' equations give, per sample, ``A dc_o/dc_i = B / theta``::
 
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from lsnn_gym.rules.layers import DenseSynapses, PackedSpikes, Signal
 from lsnn_gym.rules.st_rsbp import compiled
 from lsnn_gym.rules.st_rsbp.compiled import Fired, Links, Received
-from lsnn_gym.rules.st_rsbp.layers import Record, uniform
+from lsnn_gym.rules.st_rsbp.layers import Record
 from lsnn_gym.rules.st_rsbp.neuron import RSBPNeuron, spike_psp
 from lsnn_gym.rules.st_rsbp.rule import (
     Recurrence,
@@ -33,16 +33,9 @@ from lsnn_gym.rules.st_rsbp.rule import (
 )
 from lsnn_gym.rules.st_rsbp.trains import sums, uses_kernels
 
-INHIBITORY = 0.2
-"""Probability that a neuron of a reservoir is inhibitory, as far as connections go."""
-CONNECTED = ((0.3, 0.2), (0.4, 0.1))
-"""Density of synapses from excitatory neurons onto excitatory and inhibitory ones, and from inhibitory ones."""
-DENSITY, REACH = 1.5, 2.0
-"""Factor of the densities, and the distance on the grid at which they have fallen to 1/e."""
-
 
 class RecurrentLayer(nn.Module):
-    """Neurons that all see all inputs, and some of themselves; :func:`reservoir` makes one at random.
+    """Neurons that all see all inputs, and some of themselves; ``random_layers.reservoir`` makes one at random.
 
     Args:
         weight: Initial W ``[N, inputs]``.
@@ -340,49 +333,3 @@ class _Spikes(torch.autograd.Function):
         found = send_back(ctx.layer, record, count_error(by_values), ctx.needs_input_grad[:3])
         below = None if found.by_count is None else found.by_count.expand_as(values)
         return below, found.by_weight, found.by_recurrent_weight, None, None, None
-
-
-def grid_connections(grid: tuple[int, int, int], generator: torch.Generator | None = None) -> Tensor:
-    """Return which neurons of a grid have synapses onto which ``[post, pre]``, drawn by kind and distance.
-
-    Args:
-        grid: Neurons along each side.
-        generator: Of the draws; PyTorch's own if None.
-
-    Raises:
-        ValueError: If a side has no neuron.
-    """
-    if len(grid) != 3 or min(grid) < 1:
-        raise ValueError(f"grid is {tuple(grid)}: expected three sides of at least one neuron")
-    place = torch.cartesian_prod(*(torch.arange(side) for side in grid)).double()
-    inhibitory = (torch.rand(len(place), generator=generator) < INHIBITORY).long()
-    density = torch.tensor(CONNECTED, dtype=torch.float64)[inhibitory[None, :], inhibitory[:, None]]
-    chance = DENSITY * density * torch.exp(-((torch.cdist(place, place) / REACH) ** 2))
-    return torch.rand(chance.shape, generator=generator, dtype=torch.float64) < chance
-
-
-def reservoir(
-    inputs: int,
-    grid: tuple[int, int, int],
-    neuron: RSBPNeuron,
-    rule: RSBPRule | None = None,
-    *,
-    largest_weight: float = 1.0,
-    generator: torch.Generator | None = None,
-) -> RecurrentLayer:
-    """Return a recurrent layer whose neurons lie on a grid and mostly have synapses onto near ones.
-
-    A neuron is inhibitory or not only as far as the number of its synapses goes: weights have any sign.
-
-    Args:
-        inputs: Values a step.
-        grid: Neurons along each side; a layer has their product.
-        neuron: Constants of the neurons.
-        rule: How they learn.
-        largest_weight: Initial weights are uniform up to here on either side of 0.
-        generator: Of weights and synapses; PyTorch's own if None.
-    """
-    connected = grid_connections(grid, generator)
-    number = len(connected)
-    recurrent = uniform(number, number, largest_weight, generator) * connected
-    return RecurrentLayer(uniform(number, inputs, largest_weight, generator), recurrent, neuron, rule)

@@ -43,34 +43,35 @@ class _SharedSums(ctypes.Structure):
     )
 
 
+class Table(NamedTuple):
+    """Links, grouped by the inputs that they come from, or by the places that they lead to.
+
+    Attributes:
+        first: Where the links of each input (or place) begin, and their number K at last ``[inputs + 1]`` int64.
+        other: The place (or input) at the other end ``[K]`` int32.
+        row: Rows of weights, one a neuron of the place ``[K]`` int32.
+    """
+
+    first: Tensor
+    other: Tensor
+    row: Tensor
+
+
 class Map(NamedTuple):
     """Which neurons of a layer an input reaches, and by which weights.
 
     Attributes:
-        first: Where the links of each input begin, and their number K at last ``[inputs + 1]`` int64.
-        place: Places that they lead to ``[K]`` int32.
-        row: Rows of weights, one a neuron of the place ``[K]`` int32.
-        place_first: Where the same links begin place by place ``[places + 1]`` int64.
-        input: Inputs that those come from ``[K]`` int32.
-        input_row: Rows of their weights ``[K]`` int32.
+        by_input: The links of each input.
+        by_place: The same links once more, those of each place.
         neurons: Shape of the layer: channels and pixels of a convolution, whose places are pixels; of a pool a
             place is a neuron.
         rows: How many rows of weights there are.
     """
 
-    first: Tensor
-    place: Tensor
-    row: Tensor
-    place_first: Tensor
-    input: Tensor
-    input_row: Tensor
+    by_input: Table
+    by_place: Table
     neurons: tuple[int, int, int]
     rows: int
-
-    @property
-    def tables(self) -> tuple[Tensor, ...]:
-        """Return the links either way."""
-        return self[:6]
 
 
 @lru_cache(maxsize=64)
@@ -131,15 +132,16 @@ def _sorted(
     inputs, place, row = (each.ravel() for each in (inputs, place, row))
     by_input = _grouped(inputs, sizes[0], place, row)
     by_place = _grouped(place, sizes[1], inputs, row)
-    return Map(*by_input, *by_place, neurons, sizes[2])
+    return Map(by_input, by_place, neurons, sizes[2])
 
 
-def _grouped(key: np.ndarray, number: int, *others: np.ndarray) -> tuple[Tensor, ...]:
-    """Return where entries of each key begin once they are sorted by it, and the others, so sorted."""
+def _grouped(key: np.ndarray, number: int, other: np.ndarray, row: np.ndarray) -> Table:
     order = key.argsort(kind="stable")
     first = np.zeros(number + 1, dtype=np.int64)
     first[1:] = np.bincount(key, minlength=number).cumsum()
-    return torch.from_numpy(first), *(torch.from_numpy(each[order].astype(np.int32)) for each in others)
+    return Table(
+        torch.from_numpy(first), *(torch.from_numpy(each[order].astype(np.int32)) for each in (other, row))
+    )
 
 
 class _Given(NamedTuple):
@@ -160,9 +162,10 @@ def _given(neuron: RSBPNeuron, received: Received, weight: Tensor | None, links:
     lanes = _lanes(side, received.values.element_size())
     rows = F.pad(rows, (0, lanes - side)).contiguous()
     layer.weight = rows.data_ptr()
-    tables = (each.data_ptr() for each in links.tables)
-    shared = _Shared(layer, neuron.tau_membrane, places, side, lanes, links.rows, *tables)
-    return _Given(shared, (rows, *links.tables))
+    tables = (*links.by_input, *links.by_place)
+    sizes = (places, side, lanes, links.rows)
+    shared = _Shared(layer, neuron.tau_membrane, *sizes, *compiled.pointers(tables))
+    return _Given(shared, (rows, *tables))
 
 
 def _lanes(width: int, size: int) -> int:
@@ -181,7 +184,7 @@ def fire(neuron: RSBPNeuron, received: Received, weight: Tensor | None, links: M
         links: How they are laid.
     """
     given = _given(neuron, received, weight, links)
-    fired = new_fired(*received.values.shape[:2], links.neurons, received.values)
+    fired = new_fired(received.values, links.neurons)
     arguments = (ctypes.byref(given.shared), ctypes.byref(record_of(fired)))
     KERNELS.call("shared_forward", received.values.dtype, *arguments, what="spikes of a layer")
     return fired
