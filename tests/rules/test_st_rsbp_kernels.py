@@ -117,6 +117,12 @@ def test_layers_pack_what_they_fire():
 
 
 @NEEDS_KERNELS
+def test_the_plain_form_serves_where_another_engine_is_asked_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LSNN_GYM_ENGINE", "reference")
+    assert all(each.packed is None for each in small_network(RSBPRule())(random_spikes(8, 90, 4, 20)))
+
+
+@NEEDS_KERNELS
 @pytest.mark.parametrize("outputs", [1, 33, 70])
 def test_neurons_that_fire_without_input_are_the_layers_alone(outputs: int):
     found = []
