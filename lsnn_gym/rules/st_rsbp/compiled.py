@@ -160,29 +160,26 @@ class Received(NamedTuple):
         return self.values.sum(0) if self.packed is None else self.packed.counts
 
 
-def layer_of(received: Received, neurons: int, neuron: RSBPNeuron | None = None) -> Layer:
+def layer_of(received: Received, neurons: int, neuron: RSBPNeuron) -> Layer:
     """Return a layer of so many neurons; without synapses."""
-    steps, batch = received.values.shape[:2]
-    layer = Layer(steps, batch, received.values.shape[2:].numel(), neurons)
+    steps, batch, *inputs = received.values.shape
+    layer = Layer(steps, batch, torch.Size(inputs).numel(), neurons, *_constants(neuron))
     if received.packed is None:
         layer.values = received.values.data_ptr()
     else:
         layer.bits = received.packed.bits.data_ptr()
-    if neuron is not None:
-        _set_constants(layer, neuron)
     return layer
-
-
-def _set_constants(layer: Layer, neuron: RSBPNeuron) -> None:
-    layer.refractory_period, layer.bound = neuron.refractory_period, neuron.bound
-    layer.membrane_decay, layer.synapse_decay = neuron.membrane_decay, neuron.synapse_decay
-    layer.tau_synapse = neuron.tau_synapse
 
 
 def _layer_that_fired(neuron: RSBPNeuron, fired: PackedSpikes) -> Layer:
-    layer = Layer(fired.bits.shape[1], len(fired.bits), 0, fired.counts.shape[1:].numel())
-    _set_constants(layer, neuron)
-    return layer
+    """Return a layer of which only what it fired is asked about."""
+    batch, *neurons = fired.counts.shape
+    return Layer(fired.bits.shape[1], batch, 0, torch.Size(neurons).numel(), *_constants(neuron))
+
+
+def _constants(neuron: RSBPNeuron) -> tuple[int, float, float, float, float]:
+    decays = neuron.membrane_decay, neuron.synapse_decay
+    return neuron.refractory_period, *decays, neuron.tau_synapse, neuron.bound
 
 
 def fire(
