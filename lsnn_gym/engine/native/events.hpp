@@ -56,9 +56,6 @@ inline void each_not_zero(const T* at, int64_t width, F f) {
         if (at[start] != 0) f(start);
 }
 
-// How many words hold a bit for each of so many neurons.
-inline int64_t words_of(int64_t neurons) { return (neurons + kStretch - 1) / kStretch; }
-
 // Call f(i) for all bits that are 1.
 template <class F>
 inline void each_bit(const uint64_t* word, int64_t words, F f) {

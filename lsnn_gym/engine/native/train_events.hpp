@@ -29,11 +29,12 @@ Events<T> received(const Layer<T>& layer, int64_t sample, int64_t steps) {
     return Events<T>(layer.values + sample * layer.inputs, steps, layer.inputs, layer.batch * layer.inputs);
 }
 
-// Write 64 numbers 0 or 1 by the bits of a word. What is written here is read by no kernel: past the caches, if it can.
+// Write numbers 0 or 1 by the first `width` bits of a word. What is written here is read by no kernel: past the caches,
+// where whole words can be.
 template <class T>
-inline void write_word(uint64_t bits, T* to) {
+inline void write_word(uint64_t bits, int64_t width, T* to) {
 #if defined(LSNN_AVX512)
-    if (reinterpret_cast<uintptr_t>(to) % 64 == 0) {
+    if (width == kStretch && reinterpret_cast<uintptr_t>(to) % 64 == 0) {
         for (int64_t j = 0; j < kStretch; j += kLanes<T>) {
             if constexpr (sizeof(T) == 4) {
                 _mm512_stream_ps(to + j, _mm512_maskz_mov_ps(static_cast<__mmask16>(bits >> j), _mm512_set1_ps(1)));
@@ -44,21 +45,19 @@ inline void write_word(uint64_t bits, T* to) {
         return;
     }
 #endif
-    std::fill_n(to, kStretch, T(0));
+    std::fill_n(to, width, T(0));
     each_bit(&bits, 1, [&](int64_t j) { to[j] = T(1); });
 }
 
 // The spikes [T, n] of a sample as numbers, from its bits.
 template <class T>
 void write_spikes(const Layer<T>& layer, const Fired<T>& fired, int64_t sample) {
-    const int64_t n = layer.neurons, words = words_of(n), whole = n / kStretch;
+    const int64_t n = layer.neurons, words = words_of(n);
     for (int64_t t = 0; t < layer.steps; ++t) {
         T* to = fired.spikes + (t * layer.batch + sample) * n;
         const uint64_t* bits = fired.bits + (sample * layer.steps + t) * words;
-        for (int64_t w = 0; w < whole; ++w) write_word(bits[w], to + w * kStretch);
-        if (whole == words) continue;
-        std::fill(to + whole * kStretch, to + n, T(0));
-        each_bit(bits + whole, 1, [&](int64_t j) { to[whole * kStretch + j] = T(1); });
+        for (int64_t w = 0; w < words; ++w)
+            write_word(bits[w], std::min(kStretch, n - w * kStretch), to + w * kStretch);
     }
 #if defined(LSNN_AVX512)
     _mm_sfence();

@@ -117,7 +117,7 @@ template <class T>
 struct Groups {
     Chosen chosen;
     int64_t places;                 // of a group
-    std::vector<Events<T>> spikes;  // of each group, step by step; neurons are numbered within it, `lanes` a place
+    std::vector<Events<T>> spikes;  // of each group, step by step, without values; neurons are numbered within it
 
     Groups(const Shared<T>& shared, const uint64_t* bits)
         : chosen(shared.places), places(group_of(shared)) {
@@ -202,7 +202,7 @@ class Continuous {
           furthest(furthest),
           below_(std::max<int64_t>(shared.layer.refractory_period, 1)),  // s is at least -below
           shape_(shared.layer.steps + below_),
-          fade_(std::max<int64_t>(furthest, 0) + below_ + 2) {
+          fade_(furthest + below_ + 2) {
         for (int64_t s = -below_; s < shared.layer.steps; ++s)
             shape_[s + below_] = height * (std::pow(slow, s) - std::pow(fast, s));
         for (size_t k = 0; k < fade_.size(); ++k) fade_[k] = std::pow(fast, k);
@@ -315,14 +315,14 @@ void shared_sums(const Shared<T>& shared, const SharedSums<T>& s, int64_t sample
 
     const Groups<T> groups(shared, s.fired + sample * layer.steps * words_of(n));
     const Events<T> arrivals(received(layer, sample, layer.steps), m);
-    const Continuous form(shared, s.furthest);
+    const std::unique_ptr<const Continuous> form(s.furthest < 0 ? nullptr : new Continuous(shared, s.furthest));
     const int64_t inside = groups.places * lanes;
     const std::unique_ptr<T[]> found(new T[layer.steps * inside]);
     for (size_t g = 0; g < groups.spikes.size(); ++g) {
-        if (s.furthest < 0) {
-            shared_responses(shared, groups.spikes[g], inside, found.get());
+        if (form) {
+            continuous_responses(shared, *form, groups.spikes[g], inside, found.get());
         } else {
-            continuous_responses(shared, form, groups.spikes[g], inside, found.get());
+            shared_responses(shared, groups.spikes[g], inside, found.get());
         }
         const int64_t begin = g * groups.places, end = std::min(begin + groups.places, groups.chosen.count());
         for (int64_t k = begin; k < end; ++k) {

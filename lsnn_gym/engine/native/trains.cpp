@@ -124,7 +124,7 @@ bool solve(const double* divisor, const double* others, const int64_t* first, co
     TRAINS_EXPORT int trains_sums_##suffix(const trains::Layer<T>* layer, const trains::Sums<T>* sums,                 \
                                            int64_t threads) {                                                          \
         const auto& kernels = trains::kernels<T>();                                                                    \
-        const int64_t words = (layer->neurons + 63) / 64, parts = std::max<int64_t>(1, std::min(threads, words));      \
+        const int64_t words = trains::words_of(layer->neurons), parts = std::max<int64_t>(1, std::min(threads, words)); \
         return !spread_work(parts, threads, [&](int64_t k) {                                                           \
             kernels.sums(*layer, *sums, words * k / parts, words * (k + 1) / parts);                                   \
         });                                                                                                            \
@@ -152,8 +152,8 @@ TRAINS_INTERFACE(double, double)
 // Solve A^T x = right, [B, n] each, with A's diagonal [B, n] and its other entries [B, K]; `solved` [B] tells where it
 // succeeded.
 TRAINS_EXPORT int trains_solve_double(int64_t batch, int64_t neurons, const int64_t* first, const int64_t* post,
-                               const double* divisor, const double* others, const double* right, double tolerance,
-                               double* found, uint8_t* solved, int64_t threads) {
+                                      const double* divisor, const double* others, const double* right,
+                                      double tolerance, double* found, uint8_t* solved, int64_t threads) {
     const int64_t synapses = first[neurons];
     return !spread_work(batch, threads, [&](int64_t b) {
         solved[b] = trains::solve(divisor + b * neurons, others + b * synapses, first, post, neurons, right + b * neurons,

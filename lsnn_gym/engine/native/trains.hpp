@@ -9,6 +9,9 @@
 
 namespace trains {
 
+// How many words hold a bit for each of so many neurons.
+static constexpr int64_t words_of(int64_t neurons) { return (neurons + 63) / 64; }
+
 // A layer and what it received. T steps, B samples, m inputs, n neurons.
 template <class T>
 struct Layer {
