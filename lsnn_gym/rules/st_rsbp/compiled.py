@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import POINTER, c_double, c_int64, c_void_p
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -100,6 +101,12 @@ class Links(NamedTuple):
         first = torch.zeros(len(mask) + 1, dtype=torch.int64)
         first[1:] = mask.sum(0).cumsum(0)
         return cls(first, post.contiguous(), pre.contiguous())
+
+    @classmethod
+    @lru_cache(maxsize=64)
+    def between(cls, number: int) -> Links:
+        """Return synapses between all of so many neurons, onto themselves too."""
+        return cls.of(torch.ones(number, number, dtype=torch.bool))
 
 
 def new_fired(values: Tensor, neurons: tuple[int, ...]) -> Fired:

@@ -11,7 +11,6 @@ Source: Zhang, Li, NeurIPS 2019, and the authors' code.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -100,9 +99,10 @@ class SpikingLayer(nn.Module):
         links_below = self.shared_map(received)
         if links_below is not None:
             return shared.fire(self.neuron, received, self.weight, links_below)
-        links = None if within is None else Links.of(within != 0)
-        strength = None if links is None or within is None else within[links.post, links.pre]
-        return compiled.fire(self.neuron, received, self.weight, links, strength)
+        if within is None:
+            return compiled.fire(self.neuron, received, self.weight, None, None)
+        links = Links.between(len(within))
+        return compiled.fire(self.neuron, received, self.weight, links, within[links.post, links.pre])
 
     def shared_map(self, received: Received) -> Map | None:
         """Return where what comes in leads, if the weights are shared."""
@@ -216,7 +216,7 @@ def send_back(
     if layer.inhibition and needs[1]:
         factor = layer.inhibition_factor(work.counts_as_fired, work.psp_within(), should_fire)
         of_weight = scaled * factor
-    below, by_weight = work.sums(of_weight if needs[1] else None, scaled if needs[0] else None)
+    by_weight, below = work.sums(of_weight if needs[1] else None, scaled if needs[0] else None)
     if by_weight is not None and layer.is_continuous:
         silent, active = (scaled * (work.counts == 0))[None], (work.pre > 0).to(trains)[None]
         by_weight = by_weight + SILENT_PSP * layer.synapses.by_weight(silent, active, layer.weight)
@@ -243,14 +243,13 @@ class _Plain:
         """Return the S-PSPs among the neurons ``[B, post, pre]``, as they fired."""
         return spike_psp(self.layer.neuron.responses(self.spikes), self.spikes)
 
-    def sums(self, of_weight: Tensor | None, of_below: Tensor | None) -> Backward:
+    def sums(self, of_weight: Tensor | None, of_below: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """Return :func:`~lsnn_gym.rules.st_rsbp.trains.sums`."""
         layer = self.layer
         form = continuous_responses if layer.is_continuous else RSBPNeuron.responses
         found, wanted = form(layer.neuron, self.trains), (of_weight, of_below)
         arguments = (layer.synapses, layer.weight, self.values, found, self.counts, wanted)
-        by_weight, below = sums(*arguments, layer.rule.silent_ratio)
-        return Backward(below, by_weight)
+        return sums(*arguments, layer.rule.silent_ratio)
 
 
 class _ByKernels:
@@ -277,30 +276,22 @@ class _ByKernels:
     def psp_within(self) -> Tensor:
         """Return the S-PSPs among the neurons ``[B, post, pre]``, as they fired."""
         number = len(self.layer.weight)
-        psp = compiled.psp_within(self.layer.neuron, self.fired, every_link(number))
+        psp = compiled.psp_within(self.layer.neuron, self.fired, Links.between(number))
         return psp.unflatten(1, (number, number)).transpose(1, 2)
 
-    def sums(self, of_weight: Tensor | None, of_below: Tensor | None) -> Backward:
+    def sums(self, of_weight: Tensor | None, of_below: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """Return :func:`~lsnn_gym.rules.st_rsbp.trains.sums`."""
         layer, wanted, ratio = self.layer, (of_weight, of_below), self.layer.rule.silent_ratio
         links = layer.shared_map(self.received)
         if links is None:
-            arguments = (layer.neuron, layer.weight, self.received, self.trains, wanted, ratio)
-            by_weight, below = compiled.sums(*arguments)
-            return Backward(below, by_weight)
+            return compiled.sums(layer.neuron, layer.weight, self.received, self.trains, wanted, ratio)
         arguments = (layer.neuron, self.received, layer.weight, links, self.trains, wanted)
         by_weight, below = shared.sums(*arguments, continuous=layer.is_continuous)
         if below is not None and of_below is not None:
             below = by_counts_below(
                 layer.synapses, layer.weight, self.pre, below, self.counts, of_below, ratio
             )
-        return Backward(below, by_weight)
-
-
-@lru_cache(maxsize=64)
-def every_link(number: int) -> Links:
-    """Return synapses between all of so many neurons."""
-    return Links.of(torch.ones(number, number, dtype=torch.bool))
+        return by_weight, below
 
 
 class _Spikes(torch.autograd.Function):
