@@ -176,11 +176,9 @@ void antlr_dense_run(const DenseSize& size, const AntlrConstants& c, const Antlr
                                 run.state_spikes + state, count);
         T drive[kAtOnce] = {};
         for (int64_t t = 0; t < size.steps; ++t) {
-            const int64_t begin = came.first[t], number = came.first[t + 1] - begin;
-            if (number || (t && came.first[t - 1] != begin)) {  // else it is as of the step before: nothing
+            if (came.count(t) || (t && came.count(t - 1))) {  // else it is as of the step before: nothing
                 each_block<T>(count, [&](int64_t from, int64_t width) {
-                    gather_block(drive + from, run.weight + first + from, n, came.place.data() + begin, came.value.data() + begin,
-                                 number, width);
+                    gather_block(drive + from, run.weight + first + from, n, came, t, width);
                 });
             }
             const int64_t at = sample * run.room + t * n + first;

@@ -2,6 +2,8 @@
 // word at a time, so that what is kept of them step by step stays near.
 #pragma once
 
+#include <numeric>
+
 #include "train_events.hpp"
 
 namespace trains {
@@ -10,19 +12,17 @@ namespace {
 
 // gather_block of up to a word of neurons.
 template <class T>
-inline void gather_word(T* sum, const T* base, int64_t stride, const int32_t* place, const T* value, int64_t count,
-                        int64_t width) {
+inline void gather_word(T* sum, const T* base, int64_t stride, const Events<T>& events, int64_t row, int64_t width) {
     each_block<T>(width, [&](int64_t from, int64_t part) {
-        gather_block(sum + from, base + from, stride, place, value, count, part);
+        gather_block(sum + from, base + from, stride, events, row, part);
     });
 }
 
 // What comes to the neurons of a word from the spikes of one step.
 template <class T>
 inline void drive_word(const Layer<T>& layer, const Events<T>& arrivals, int64_t step, int64_t word, T* drive) {
-    const int64_t from = word * kStretch, first = arrivals.first[step];
-    gather_word(drive, layer.weight + from, layer.neurons, arrivals.place.data() + first, arrivals.value.data() + first,
-                arrivals.first[step + 1] - first, std::min(kStretch, layer.neurons - from));
+    const int64_t from = word * kStretch;
+    gather_word(drive, layer.weight + from, layer.neurons, arrivals, step, std::min(kStretch, layer.neurons - from));
 }
 
 template <class T>
@@ -121,23 +121,19 @@ void word_sums(const Layer<T>& layer, const Sums<T>& s, int64_t sample, int64_t 
     const T* of_below = below ? s.of_below + sample * n + o : nullptr;
     const T* of_silent = below ? s.of_silent + sample * n + o : nullptr;
     for (int64_t i = 0; i < m; ++i) {
-        const int64_t first = arrivals.first[i], count = arrivals.first[i + 1] - first;
         const T* weight = layer.weight + i * n + o;
-        if (!count) {
+        if (!arrivals.count(i)) {
             if (below)
                 below[i] = static_cast<T>(s.silent_ratio) * total<T>(width, [&](int64_t j) { return of_below[j] * weight[j]; });
             continue;
         }
-        const T* value = arrivals.value.data() + first;
-        gather_word(psp, found, kStretch, arrivals.place.data() + first, value, count, kStretch);
+        gather_word(psp, found, kStretch, arrivals, i, kStretch);
         if (of_weight) {
             T* by_weight = s.by_weight + i * n + o;
             for (int64_t j = 0; j < width; ++j) by_weight[j] += of_weight[j] * psp[j];
         }
         if (!below) continue;
-        T spikes = 0;
-        for (int64_t k = 0; k < count; ++k) spikes += value[k];
-        const T share = 1 / spikes;
+        const T share = 1 / std::accumulate(arrivals.values(i), arrivals.values(i) + arrivals.count(i), T(0));
         below[i] = total<T>(width, [&](int64_t j) { return (of_below[j] * psp[j] * share + of_silent[j]) * weight[j]; });
     }
 }
@@ -154,7 +150,7 @@ void sums(const Layer<T>& layer, const Sums<T>& s, int64_t first_word, int64_t l
     for (int64_t b = 0; b < layer.batch; ++b) {
         if (is_right(s.by_weight ? s.of_weight : nullptr, b) && is_right(s.of_below, b)) continue;
         wrong.push_back(b);
-        arrivals.emplace_back(received(layer, b, layer.steps), m);
+        arrivals.push_back(received_by_input(layer, b, layer.steps));
     }
     const std::unique_ptr<T[]> found(new T[layer.steps * kStretch]);
     for (int64_t w = first_word; w < last_word; ++w) {
@@ -171,7 +167,7 @@ void sums(const Layer<T>& layer, const Sums<T>& s, int64_t first_word, int64_t l
 template <class T>
 void within(const Layer<T>& layer, const uint64_t* fired, T* psp, int64_t sample) {
     const int64_t n = layer.neurons, steps = layer.steps, words = words_of(n);
-    const Events<T> by_neuron(Events<T>(fired + sample * steps * words, steps, words), n);
+    const Events<T> by_neuron = Events<T>::by_column(fired + sample * steps * words, steps, words, n);
     const std::unique_ptr<T[]> found(new T[steps * kStretch]);
     std::vector<int64_t> next(layer.first, layer.first + n);  // of each neuron, its first synapse to this word or later
     T of_word[kStretch];
@@ -180,9 +176,7 @@ void within(const Layer<T>& layer, const uint64_t* fired, T* psp, int64_t sample
         for (int64_t p = 0; p < n; ++p) {
             const int64_t last = layer.first[p + 1], end = (w + 1) * kStretch;
             if (next[p] == last || layer.post[next[p]] >= end) continue;
-            const int64_t first = by_neuron.first[p];
-            gather_word(of_word, found.get(), kStretch, by_neuron.place.data() + first, by_neuron.value.data() + first,
-                        by_neuron.first[p + 1] - first, kStretch);
+            gather_word(of_word, found.get(), kStretch, by_neuron, p, kStretch);
             for (; next[p] < last && layer.post[next[p]] < end; ++next[p])
                 psp[sample * layer.first[n] + next[p]] = of_word[layer.post[next[p]] - w * kStretch];
         }

@@ -29,6 +29,14 @@ Events<T> received(const Layer<T>& layer, int64_t sample, int64_t steps) {
     return Events<T>(layer.values + sample * layer.inputs, steps, layer.inputs, layer.batch * layer.inputs);
 }
 
+// The same, input by input.
+template <class T>
+Events<T> received_by_input(const Layer<T>& layer, int64_t sample, int64_t steps) {
+    const int64_t words = words_of(layer.inputs);
+    if (!layer.bits) return Events<T>(received(layer, sample, steps), layer.inputs);
+    return Events<T>::by_column(layer.bits + sample * layer.steps * words, steps, words, layer.inputs);
+}
+
 // Write numbers 0 or 1 by the first `width` bits of a word. What is written here is read by no kernel: past the caches,
 // where whole words can be.
 template <class T>

@@ -10,17 +10,6 @@ namespace trains {
 namespace LSNN_ISA {
 namespace {
 
-// sum[j] += value * row[j] for all lanes: whole vectors of them, or one.
-template <class T>
-inline void add_row(T* sum, const T* row, T value, int64_t lanes) {
-    if (lanes == 1) {
-        *sum += value * *row;
-        return;
-    }
-    for (int64_t j = 0; j < lanes; j += kLanes<T>)
-        *reinterpret_cast<Vec<T>*>(sum + j) += value * *reinterpret_cast<const Vec<T>*>(row + j);
-}
-
 // Those of some places that are not left out, one after another: each place's number among them, or -1.
 class Chosen {
   public:
@@ -51,7 +40,7 @@ Chosen reached(const Shared<T>& shared, const Events<T>& arrivals) {
     Chosen chosen(shared.places);
     for (int64_t p = 0; shared.layer.bound < 0 && p < shared.places; ++p) chosen.add(p);
     for (int64_t i = 0; i < shared.layer.inputs; ++i) {
-        if (arrivals.first[i] == arrivals.first[i + 1]) continue;
+        if (!arrivals.count(i)) continue;
         for (int64_t k = shared.first[i]; k < shared.first[i + 1]; ++k) chosen.add(shared.place[k]);
     }
     chosen.finish();
@@ -69,9 +58,10 @@ template <class T>
 void drive_place(const Shared<T>& shared, const Events<T>& arrivals, int64_t place, T* drive, int64_t stride) {
     for (int64_t k = shared.place_first[place]; k < shared.place_first[place + 1]; ++k) {
         const int64_t i = shared.input[k];
-        const T* row = shared.layer.weight + shared.input_row[k] * shared.lanes;
-        for (int64_t e = arrivals.first[i]; e < arrivals.first[i + 1]; ++e)
-            add_row(drive + arrivals.place[e] * stride, row, arrivals.value[e], shared.lanes);
+        const T* weight = shared.layer.weight + shared.input_row[k] * shared.lanes;
+        each_block<T>(shared.lanes, [&](int64_t from, int64_t width) {
+            scatter_block(drive + from, stride, weight + from, arrivals, i, width);
+        });
     }
 }
 
@@ -79,7 +69,7 @@ template <class T>
 void shared_forward(const Shared<T>& shared, const Fired<T>& fired, int64_t sample) {
     const Layer<T>& layer = shared.layer;
     const int64_t n = layer.neurons, steps = layer.steps, lanes = shared.lanes, words = words_of(n);
-    const Events<T> arrivals(received(layer, sample, steps - 1), layer.inputs);
+    const Events<T> arrivals = received_by_input(layer, sample, steps - 1);
     const Chosen chosen = reached(shared, arrivals);
     const int64_t group = group_of(shared), inside = group * lanes;
     const std::unique_ptr<T[]> drive(new T[(steps - 1) * inside]);
@@ -114,40 +104,52 @@ void shared_forward(const Shared<T>& shared, const Fired<T>& fired, int64_t samp
 // What the neurons of a layer fired, some places at a time; those are left out whose neurons were silent, for nothing
 // responds there.
 template <class T>
-struct Groups {
-    Chosen chosen;
-    int64_t places;                 // of a group
-    std::vector<Events<T>> spikes;  // of each group, step by step, without values; neurons are numbered within it
-
+class Groups {
+  public:
     Groups(const Shared<T>& shared, const uint64_t* bits)
-        : chosen(shared.places), places(group_of(shared)) {
-        const int64_t steps = shared.layer.steps;
-        const Events<T> all(bits, steps, words_of(shared.layer.neurons));
-        const int32_t in_layer = static_cast<int32_t>(shared.places), lanes = static_cast<int32_t>(shared.lanes);
-        for (int64_t e = 0; e < all.count(); ++e) chosen.add(all.place[e] % in_layer);
-        chosen.finish();
-        spikes.resize((chosen.count() + places - 1) / places);
-        for (Events<T>& each : spikes) each.first.assign(steps + 1, 0);
-        for (int64_t t = 0; t < steps; ++t) {
-            for (int64_t e = all.first[t]; e < all.first[t + 1]; ++e) {
-                const int64_t number = chosen.number(all.place[e] % in_layer);
-                Events<T>& group = spikes[number / places];
-                group.place.push_back(static_cast<int32_t>(number % places) * lanes + all.place[e] / in_layer);
-            }
-            for (Events<T>& each : spikes) each.first[t + 1] = static_cast<int64_t>(each.place.size());
-        }
+        : shared_(shared),
+          spikes_(Events<T>::by_column(bits, shared.layer.steps, words_of(shared.layer.neurons), shared.layer.neurons)),
+          chosen_(shared.places) {
+        for (int64_t o = 0; o < shared.layer.neurons; ++o)
+            if (spikes_.count(o)) chosen_.add(o % shared.places);
+        chosen_.finish();
     }
+
+    const Chosen& chosen() const { return chosen_; }
+
+    // The steps at which neurons of some chosen places fired, neuron by neuron as a group of `places` numbers them.
+    Events<T> spikes(int64_t begin, int64_t end, int64_t places) const {
+        Events<T> found;
+        found.ones = true;
+        found.first.reserve(places * shared_.lanes + 1);
+        for (int64_t k = begin; k < begin + places; ++k) {
+            for (int64_t j = 0; j < shared_.lanes; ++j) {
+                found.first.push_back(static_cast<int64_t>(found.place.size()));
+                if (k >= end || j >= shared_.width) continue;
+                const int64_t o = j * shared_.places + chosen_.place(k);
+                found.place.insert(found.place.end(), spikes_.places(o), spikes_.places(o) + spikes_.count(o));
+            }
+        }
+        found.first.push_back(static_cast<int64_t>(found.place.size()));
+        return found;
+    }
+
+  private:
+    const Shared<T>& shared_;
+    Events<T> spikes_;
+    Chosen chosen_;
 };
 
-// H [T, inside].
+// H [T, inside] of neurons that fired at those steps.
 template <class T>
 void shared_responses(const Shared<T>& shared, const Events<T>& fired, int64_t inside, T* found) {
+    const Events<T> by_step(fired, shared.layer.steps);
     Responses<T> states(shared.layer, inside);
     for (int64_t t = shared.layer.steps - 1; t >= 0; --t) {
         const int64_t earliest = std::max<int64_t>(t - shared.layer.refractory_period, 0);
         const auto between = [&](int64_t from, int64_t to) {
-            return [&fired, from, to](auto f) {
-                for (int64_t e = fired.first[from]; e < fired.first[to]; ++e) f(fired.place[e]);
+            return [&by_step, from, to](auto f) {
+                for (int64_t e = by_step.first[from]; e < by_step.first[to]; ++e) f(by_step.place[e]);
             };
         };
         states.step_back(between(t, t + 1), between(earliest, t), found + t * inside);
@@ -167,6 +169,11 @@ class Changes {
     };
 
     explicit Changes(int64_t steps) : first_(steps + 1, 0) {}
+
+    void clear() {
+        std::fill(first_.begin(), first_.end(), 0);
+        unsorted_.clear();
+    }
 
     void add(int64_t step, int32_t neuron, Kind kind, T amount) {
         if (step < 0) return;
@@ -219,58 +226,84 @@ class Continuous {
     std::vector<double> shape_, fade_;
 };
 
-// H [T, inside] of that S-PSP. Backwards from a spike, with t steps gone since its refractory period, it is a
-// difference of two exponentials until t = s, and from there on fades like the faster one; after `furthest` steps it
-// ends. No two spikes of a neuron have theirs grow at a time.
+// H of that S-PSP. Backwards from a spike, with t steps gone since its refractory period, it is a difference of two
+// exponentials until t = s, and from there on fades like the faster one; after `furthest` steps it ends. No two spikes of
+// a neuron have theirs grow at a time.
 template <class T>
-void continuous_responses(const Shared<T>& shared, const Continuous& form, const Events<T>& fired, int64_t inside, T* found) {
-    const int64_t steps = shared.layer.steps, period = shared.layer.refractory_period;
-    const int64_t furthest = form.furthest, last = furthest - period;  // t is at most last
-    Changes<T> ends(steps), begins(steps);
-    std::vector<int32_t> before(inside, -1);
-    for (int64_t f = 0; f < steps; ++f) {
-        for (int64_t e = fired.first[f]; e < fired.first[f + 1]; ++e) {
-            const int32_t o = fired.place[e];
-            const int64_t s = before[o] < 0 ? f - 1 : f - before[o] - period;
-            before[o] = static_cast<int32_t>(f);
-            if (f < period || last < 0) continue;
-            const double reached = form.shape(s);
-            if (s <= 0) {
-                begins.add(f - period, o, Changes<T>::kFades, static_cast<T>(reached * form.fade(-s)));
-            } else {
-                begins.add(f - period, o, Changes<T>::kGrows, 0);
-            }
-            if (s > last) {
-                ends.add(f - furthest - 1, o, Changes<T>::kStops, 0);
-                continue;
-            }
-            if (s > 0) ends.add(f - period - s, o, Changes<T>::kStops, static_cast<T>(reached));
-            ends.add(f - furthest - 1, o, Changes<T>::kFades, static_cast<T>(-reached * form.fade(last + 1 - s)));
-        }
-    }
-    ends.sort();
-    begins.sort();
+class ContinuousResponses {
+  public:
+    ContinuousResponses(const Shared<T>& shared, int64_t furthest, int64_t inside)
+        : form_(shared, furthest),
+          steps_(shared.layer.steps),
+          period_(shared.layer.refractory_period),
+          inside_(inside),
+          ends_(steps_),
+          begins_(steps_),
+          memory_(3 * inside) {}
 
-    std::vector<T> memory(3 * inside, 0);
-    T *__restrict high = memory.data(), *__restrict low = high + inside, *__restrict fading = low + inside;
-    const T keep_high = static_cast<T>(form.slow), keep_low = static_cast<T>(form.fast), unit = static_cast<T>(form.height);
-    const auto change = [&](const typename Changes<T>::Change& each) {
-        fading[each.neuron] += each.amount;
-        if (each.kind != Changes<T>::kFades)
-            high[each.neuron] = low[each.neuron] = each.kind == Changes<T>::kGrows ? unit : T(0);
-    };
-    for (int64_t u = steps - 1; u >= 0; --u) {
-        ends.each_at(u, change);
-        begins.each_at(u, change);
-        T* __restrict now = found + u * inside;
-        for (int64_t o = 0; o < inside; ++o) {
-            now[o] = fading[o] + high[o] - low[o];
-            high[o] *= keep_high;
-            low[o] *= keep_low;
-            fading[o] *= keep_low;
+    // Write H [T, inside] of neurons that fired at those steps.
+    void write(const Events<T>& fired, T* found) {
+        find_changes(fired);
+        std::fill(memory_.begin(), memory_.end(), T(0));
+        T *__restrict high = memory_.data(), *__restrict low = high + inside_, *__restrict fading = low + inside_;
+        const T keep_high = static_cast<T>(form_.slow), keep_low = static_cast<T>(form_.fast);
+        const T unit = static_cast<T>(form_.height);
+        const auto change = [&](const typename Changes<T>::Change& each) {
+            fading[each.neuron] += each.amount;
+            if (each.kind != Changes<T>::kFades)
+                high[each.neuron] = low[each.neuron] = each.kind == Changes<T>::kGrows ? unit : T(0);
+        };
+        for (int64_t u = steps_ - 1; u >= 0; --u) {
+            ends_.each_at(u, change);
+            begins_.each_at(u, change);
+            T* __restrict now = found + u * inside_;
+            for (int64_t o = 0; o < inside_; ++o) {
+                now[o] = fading[o] + high[o] - low[o];
+                high[o] *= keep_high;
+                low[o] *= keep_low;
+                fading[o] *= keep_low;
+            }
         }
     }
-}
+
+  private:
+    void find_changes(const Events<T>& fired) {
+        const int64_t last = form_.furthest - period_;  // t is at most last
+        ends_.clear();
+        begins_.clear();
+        for (int64_t o = 0; o < inside_; ++o) {
+            int64_t before = -1;
+            for (int64_t e = 0; e < fired.count(o); ++e) {
+                const int64_t f = fired.places(o)[e], s = before < 0 ? f - 1 : f - before - period_;
+                before = f;
+                if (f >= period_ && last >= 0) add_response(static_cast<int32_t>(o), f, s, last);
+            }
+        }
+        ends_.sort();
+        begins_.sort();
+    }
+
+    void add_response(int32_t o, int64_t f, int64_t s, int64_t last) {
+        const double reached = form_.shape(s);
+        if (s <= 0) {
+            begins_.add(f - period_, o, Changes<T>::kFades, static_cast<T>(reached * form_.fade(-s)));
+        } else {
+            begins_.add(f - period_, o, Changes<T>::kGrows, 0);
+        }
+        const int64_t end = f - form_.furthest - 1;
+        if (s > last) {
+            ends_.add(end, o, Changes<T>::kStops, 0);
+            return;
+        }
+        if (s > 0) ends_.add(f - period_ - s, o, Changes<T>::kStops, static_cast<T>(reached));
+        ends_.add(end, o, Changes<T>::kFades, static_cast<T>(-reached * form_.fade(last + 1 - s)));
+    }
+
+    const Continuous form_;
+    int64_t steps_, period_, inside_;
+    Changes<T> ends_, begins_;
+    std::vector<T> memory_;
+};
 
 // Of the neurons of one place, whose H `found` [T, lanes] is `stride` apart from step to step; factors are those of the
 // place [lanes], sums those of the sample.
@@ -280,10 +313,10 @@ void place_sums(const Shared<T>& shared, const Events<T>& arrivals, int64_t plac
     const int64_t lanes = shared.lanes;
     T psp[kParts * kLanes<T>];
     for (int64_t k = shared.place_first[place]; k < shared.place_first[place + 1]; ++k) {
-        const int64_t i = shared.input[k], begin = arrivals.first[i], count = arrivals.first[i + 1] - begin;
-        if (!count) continue;
+        const int64_t i = shared.input[k];
+        if (!arrivals.count(i)) continue;
         each_block<T>(lanes, [&](int64_t from, int64_t width) {
-            gather_block(psp, found + from, stride, arrivals.place.data() + begin, arrivals.value.data() + begin, count, width);
+            gather_block(psp, found + from, stride, arrivals, i, width);
             const int64_t by = shared.input_row[k] * lanes + from;
             if (by_weight)
                 for (int64_t j = 0; j < width; ++j) by_weight[by + j] += of_weight[from + j] * psp[j];
@@ -314,19 +347,21 @@ void shared_sums(const Shared<T>& shared, const SharedSums<T>& s, int64_t sample
         return;  // a sample that was right
 
     const Groups<T> groups(shared, s.fired + sample * layer.steps * words_of(n));
-    const Events<T> arrivals(received(layer, sample, layer.steps), m);
-    const std::unique_ptr<const Continuous> form(s.furthest < 0 ? nullptr : new Continuous(shared, s.furthest));
-    const int64_t inside = groups.places * lanes;
+    const Events<T> arrivals = received_by_input(layer, sample, layer.steps);
+    const int64_t group = group_of(shared), inside = group * lanes;
+    std::unique_ptr<ContinuousResponses<T>> continuous;
+    if (s.furthest >= 0) continuous.reset(new ContinuousResponses<T>(shared, s.furthest, inside));
     const std::unique_ptr<T[]> found(new T[layer.steps * inside]);
-    for (size_t g = 0; g < groups.spikes.size(); ++g) {
-        if (form) {
-            continuous_responses(shared, *form, groups.spikes[g], inside, found.get());
+    for (int64_t begin = 0; begin < groups.chosen().count(); begin += group) {
+        const int64_t end = std::min(begin + group, groups.chosen().count());
+        const Events<T> spikes = groups.spikes(begin, end, group);
+        if (continuous) {
+            continuous->write(spikes, found.get());
         } else {
-            shared_responses(shared, groups.spikes[g], inside, found.get());
+            shared_responses(shared, spikes, inside, found.get());
         }
-        const int64_t begin = g * groups.places, end = std::min(begin + groups.places, groups.chosen.count());
         for (int64_t k = begin; k < end; ++k) {
-            const int64_t place = groups.chosen.place(k);
+            const int64_t place = groups.chosen().place(k);
             place_sums(shared, arrivals, place, found.get() + (k - begin) * lanes, inside,
                        of_weight.empty() ? nullptr : of_weight.data() + place * lanes,
                        of_below.empty() ? nullptr : of_below.data() + place * lanes, by_weight, below);

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstdint>
 #include <memory>
+#include <numeric>
+#include <type_traits>
 #include <vector>
 #define LSNN_ISA avx2
 #define LSNN_AVX2
