@@ -17,6 +17,7 @@ from lsnn_gym.classification.coding import (
     EventCoding,
     RandomCoding,
 )
+from lsnn_gym.classification.distortion import Distortion
 from lsnn_gym.classification.examples import BinnedEvents, CodedImages, Examples, binned
 from lsnn_gym.data.nmnist import SIDE as NMNIST_SIDE
 from lsnn_gym.seeding import derived_seed
@@ -70,6 +71,9 @@ class DataSettings(Settings):
         description="pixels that images or recordings are moved at most, each way, when learnt from",
     )
     flip: bool = Field(default=False, description="whether images may be mirrored when learnt from")
+    distortion: Distortion = Field(
+        default=Distortion(), description="by how much images are distorted when learnt from"
+    )
 
 
 def load_divided(settings: DataSettings, coding: AnyCoding, seed: int) -> Divided:
@@ -109,7 +113,9 @@ def _augment(train: Examples, settings: DataSettings) -> None:
         ValueError: They cannot be.
     """
     if isinstance(train, CodedImages):
-        train.shift, train.flip = settings.shift, settings.flip
+        train.shift, train.flip, train.distortion = settings.shift, settings.flip, settings.distortion
+    elif not settings.distortion.is_none:
+        raise ValueError(f"distortion is for images: expected none with {settings.name}")
     elif settings.flip:
         raise ValueError(f"flip is for images: expected false with {settings.name}")
     elif isinstance(train, BinnedEvents) and len(train.shape) == 3:

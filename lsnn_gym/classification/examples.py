@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lsnn_gym.classification.coding import EventCoding, ImageCoding
+from lsnn_gym.classification.distortion import Distortion, displaced
 from lsnn_gym.lanes import Share
 from lsnn_gym.seeding import derived_seed
 
@@ -57,6 +58,7 @@ class CodedImages(Examples):
         numbers: Of the images within their data set ``[N]``.
         shift: By how many pixels an image is moved at most, each way, anew each time; what moves in is black.
         flip: Whether it may also be mirrored.
+        distortion: How it is distorted, anew each time.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class CodedImages(Examples):
         numbers: Tensor,
         shift: int = 0,
         flip: bool = False,
+        distortion: Distortion | None = None,
     ) -> None:
         self.images = images
         self.brightest = brightest
@@ -76,6 +79,7 @@ class CodedImages(Examples):
         self.numbers = numbers
         self.shift = shift
         self.flip = flip
+        self.distortion: Distortion = distortion or Distortion()
         self.shape: tuple[int, ...] = tuple(images.shape[1:])
 
     def inputs(self, index: Tensor, seed: int, share: Share | None = None) -> Tensor:
@@ -89,6 +93,10 @@ class CodedImages(Examples):
             mirrored = torch.rand(len(shown), 1, 1, 1, generator=generator) < 0.5
             shown = torch.where(mirrored, shown.flip(3), shown)
         greys = share.of(shown, 0).float() / self.brightest
+        if not self.distortion.is_none:
+            number, _, height, width = shown.shape
+            source = self.distortion.draw(number, height, width, generator)
+            greys = displaced(greys, share.of(source, 0))
         return self.coding.encode(greys, share.of(self.numbers[index], 0), seed, share)
 
     def subset(self, index: Tensor) -> CodedImages:
@@ -101,6 +109,7 @@ class CodedImages(Examples):
             self.numbers[index],
             self.shift,
             self.flip,
+            self.distortion,
         )
 
 
