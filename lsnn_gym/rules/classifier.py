@@ -73,10 +73,10 @@ class Classifier(nn.Module, ABC):
         if not self.fan_outs:
             return None
         shown = inputs[: len(signals[-1].values)]
-        spikes = [each.spikes for each in signals if each.spikes is not None]
-        fired = [each.sum(0) for each in spikes]
+        came = shown.ne(0).to(torch.float32).sum(0)  # booleans are summed several times as slowly
+        fired = [each for each in (signal.counts for signal in signals) if each is not None]
         total = torch.zeros(inputs.shape[1], dtype=torch.float64)
-        for sent, fan_out in zip([(shown != 0).sum(0), *fired], self.fan_outs, strict=False):
+        for sent, fan_out in zip([came, *fired], self.fan_outs, strict=False):
             total += sent.flatten(1).cpu().double() @ fan_out.flatten().double()
         for sent, fan_out in zip(fired, self.within(), strict=False):
             if fan_out is not None:

@@ -58,6 +58,13 @@ class Signal(NamedTuple):
     gains: Tensor | None = None
     packed: PackedSpikes | None = None
 
+    @property
+    def counts(self) -> Tensor | None:
+        """Return how many spikes each neuron fired ``[B, ...]``; None if there are no neurons."""
+        if self.spikes is None:
+            return None
+        return self.spikes.sum(0) if self.packed is None else self.packed.counts
+
 
 def pair(value: Pair) -> tuple[int, int]:
     """Return the value along either axis of an image."""
