@@ -46,6 +46,30 @@ class Entry(NamedTuple):
     summaries: list[Summary]
 
 
+class Compared(NamedTuple):
+    """A figure of a row that others published as a number.
+
+    Attributes:
+        key: Which figure.
+        published: Theirs.
+        ours: The mean of our runs.
+    """
+
+    key: str
+    published: float
+    ours: float
+
+    @property
+    def is_short(self) -> bool:
+        """Return whether ours is worse."""
+        return measure_of(self.key).falls_short(self.ours, self.published)
+
+    @property
+    def difference(self) -> str:
+        """Return ours less theirs, as it is written."""
+        return measure_of(self.key).difference(self.ours, self.published)
+
+
 def entries(documents: Path) -> list[Entry]:
     """Read rows and summaries, in the order of the table.
 
@@ -68,15 +92,19 @@ def _check(entry: Entry) -> None:
                 "or the reason in its not_run"
             )
         return
-    for key, published in row.figures.items():
-        mean = _mean(summaries, key)
-        if published is None or published.value is None or mean is None:
-            continue
-        if measure_of(key).falls_short(mean, published.value) and not (row.tried and row.suspected):
+    for each in _compared(entry):
+        if each.is_short and not (row.tried and row.suspected):
             raise UserError(
-                f"row {row.name}: its {key} falls short of what was published: expected what was tried and what is "
-                "suspected, in its tried and suspected"
+                f"row {row.name}: its {each.key} falls short of what was published: expected what was tried and what "
+                "is suspected, in its tried and suspected"
             )
+
+
+def _compared(entry: Entry) -> Iterator[Compared]:
+    for key, published in entry.row.figures.items():
+        mean = _mean(entry.summaries, key)
+        if published is not None and published.value is not None and mean is not None:
+            yield Compared(key, published.value, mean)
 
 
 def pages(documents: Path) -> dict[Path, str]:
@@ -91,7 +119,7 @@ def pages(documents: Path) -> dict[Path, str]:
         PICTURES / f"{entry.row.name}.svg": curve_picture(entry.row, entry.summaries) for entry in run
     }
     drawn = {path: picture for path, picture in pictures.items() if picture}
-    blocks = [_HEAD, _table(run), *(_section(entry, drawn) for entry in run)]
+    blocks = [_HEAD, _beside_published(run), _table(run), *(_section(entry, drawn) for entry in run)]
     blocks.append(_not_run([entry.row for entry in found if not entry.summaries]))
     return {PAGE: "\n".join(block for block in blocks if block), **drawn}
 
@@ -130,6 +158,30 @@ def _text(path: Path) -> str | None:
         return None
 
 
+def _beside_published(run: Sequence[Entry]) -> str:
+    """Return the table of what others state as a number, with what is short of it."""
+    compared = [(entry, each) for entry in run for each in _compared(entry)]
+    if not compared:
+        return ""
+    reached = sum(not each.is_short for _, each in compared)
+    lines = [
+        "## Beside what is published",
+        "",
+        f"Figures that others state as a number: {len(compared)}; reached: {reached}. Of those that fall short the "
+        "sections below say what was tried and what is suspected.",
+        "",
+        "| experiment | figure | published | ours | difference | length | |",
+        "|" + " --- |" * 7,
+    ]
+    for entry, each in compared:
+        row, summaries = entry
+        cells = [f"{row.system}: [{row.what}](#{row.name})", measure_of(each.key).label]
+        cells += [_published(each.key, row.figures[each.key]), _ours(summaries, each.key), each.difference]
+        cells += [_length(summaries), "short" if each.is_short else "reached"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", "## All that was run", ""])
+
+
 def _table(run: Sequence[Entry]) -> str:
     lines = [
         "| experiment | figure | published | ours | difference | seeds | length | time a seed |",
@@ -148,16 +200,14 @@ def _lines(entry: Entry) -> Iterator[str]:
     row, summaries = entry
     seeds = ", ".join(str(each.seed) for each in summaries)
     whole = [f"[{row.what}](#{row.name})", seeds, _length(summaries), _times(summaries)]
+    differences = {each.key: each.difference for each in _compared(entry)}
     for number, (key, published) in enumerate(row.figures.items()):
         first, *rest = whole if number == 0 else [""] * 4
         mean = _mean(summaries, key)
         if published is None and mean is None:
             continue
         cells = [measure_of(key).label, _published(key, published), _ours(summaries, key)]
-        difference = _NONE
-        if published is not None and published.value is not None and mean is not None:
-            difference = measure_of(key).difference(mean, published.value)
-        yield f"| {' | '.join([first, *cells, difference, *rest])} |"
+        yield f"| {' | '.join([first, *cells, differences.get(key, _NONE), *rest])} |"
 
 
 def _published(key: str, published: PublishedFigure | None) -> str:

@@ -261,6 +261,30 @@ def test_a_figure_that_falls_short_needs_what_was_tried_and_is_suspected(maze: P
     assert "- Suspected: that" in text
 
 
+def test_what_is_published_stands_first_with_what_is_short_of_it(maze: Path, tmp_path: Path):
+    row = {"name": "maze", "config": "water-maze-smoke", "figures": {"goals_per_episode": None}}
+    docs = documents(tmp_path, row)
+    assert run("results", "add", str(maze / "1"), "--row=maze", f"--docs={docs}") == 0
+    assert "Beside what is published" not in (docs / "results.md").read_text()
+
+    figures = {"goals_per_episode": {"value": 1000.0}, "first_latency": {"value": 1000.0}}
+    explained = {"tried": "this", "suspected": "that"}
+    pages(documents(tmp_path, {**row, "figures": figures, **explained}))
+    assert run("results", f"--docs={docs}") == 0
+    (summary,) = read_summaries(docs, "maze")
+    goals, latency = (summary.figures[key] for key in figures)
+    text = (docs / "results.md").read_text().partition("## All that was run")[0]
+    assert "Figures that others state as a number: 2; reached: 1." in text
+    for label, ours, word in (
+        ("goals an episode", f"{goals:.2f}** | {goals - 1000:+,.2f}", "short"),
+        ("steps to the first goal", f"{latency:.1f}** | {latency - 1000:+,.1f}", "reached"),
+    ):
+        pattern = (
+            rf"^\| s: \[w\]\(#maze\) \| {label} \| [^|]+ \| \*\*{re.escape(ours)} \| [^|]+ \| {word} \|$"
+        )
+        assert re.search(pattern, text, re.MULTILINE), text
+
+
 def test_outside_of_a_checkout_one_line_says_what_is_missing(tmp_path: Path, capsys):
     said = refusal(capsys, "results", f"--docs={tmp_path}")
     assert "rows.yaml: the table of results belongs to a checkout of lsnn_gym" in said
