@@ -179,11 +179,13 @@ def _beside_published(run: Sequence[Entry]) -> str:
         cells += [_published(each.key, row.figures[each.key]), _ours(summaries, each.key), each.difference]
         cells += [_length(summaries), "short" if each.is_short else "reached"]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", "## All that was run", ""])
+    return "\n".join(lines) + "\n"
 
 
 def _table(run: Sequence[Entry]) -> str:
     lines = [
+        "## All that was run",
+        "",
         "| experiment | figure | published | ours | difference | seeds | length | time a seed |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]

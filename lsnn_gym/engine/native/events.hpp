@@ -1,5 +1,6 @@
-// Spikes found in trains, and sums of rows at them. Sums are made for a few neurons at a time, whose rows then stay in the
-// nearest cache and whose sums stay in registers; loops over neurons are what the compiler turns into vectors.
+// Spikes found in trains, sums of rows at them, and what is added to rows at them. Sums are made for a few neurons at a
+// time, whose rows then stay in the nearest cache and whose sums stay in registers; loops over neurons are what the
+// compiler turns into vectors.
 #pragma once
 
 #include <algorithm>
